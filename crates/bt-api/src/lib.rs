@@ -31,7 +31,7 @@ pub use queue::queue_move;
 pub use settings::{
     Category, DaemonSettings, GlobalSeedLimits, QueueSettings, Schedule, SeedAction,
 };
-pub use state::{DaemonState, Removed};
+pub use state::{DaemonState, Removed, is_category};
 pub use torrent::{
     Dates, Labels, Limit, Live, Phase, QueuePlace, Record, SeedLimits, StopOn, Torrent, Totals,
     TrackerSummary,

@@ -45,6 +45,14 @@ pub struct DaemonState {
     pub earlier: (u64, u64),
 }
 
+/// Returns whether a name can be a category's: a relative path below the default directory,
+/// without `.` and `..`, of at most 255 bytes.
+pub fn is_category(name: &str) -> bool {
+    name.len() <= 255
+        && !name.contains(|c: char| c == '\\' || c.is_control())
+        && name.split('/').all(|part| !["", ".", ".."].contains(&part.trim()))
+}
+
 /// A torrent that was removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Removed {
@@ -59,6 +67,14 @@ pub struct Removed {
 }
 
 impl DaemonState {
+    /// Begins the sequence of a run that starts now, in seconds since 1970, beyond the numbers of
+    /// earlier runs: a run makes fewer than a million changes a second. Who names a number of an
+    /// earlier run starts anew. The numbers stay below 2^53, which JavaScript can count.
+    pub fn begin(&mut self, now: u64) {
+        self.sequence = now.saturating_mul(1 << 20);
+        self.forgotten = self.sequence;
+    }
+
     /// Returns the torrents by number.
     pub fn torrents(&self) -> impl DoubleEndedIterator<Item = &Arc<Torrent>> + Clone {
         self.torrents.values()
@@ -152,7 +168,8 @@ impl DaemonState {
             return self.settings.dir.clone();
         }
         let own = self.categories.get(category).and_then(|category| category.dir.clone());
-        own.unwrap_or_else(|| self.settings.dir.join(category))
+        let below = if is_category(category) { category } else { "" };
+        own.unwrap_or_else(|| self.settings.dir.join(below))
     }
 
     fn next(&mut self) -> u64 {
@@ -203,5 +220,38 @@ mod tests {
         }
         assert_eq!(changed(&state, seen), None);
         assert_eq!(state.removed().count(), REMOVED_MAX);
+    }
+
+    #[test]
+    fn a_number_of_an_earlier_run_makes_who_names_it_start_anew() {
+        let (mut earlier, mut state) = (DaemonState::default(), DaemonState::default());
+        earlier.begin(1_700_000_000);
+        state.begin(1_700_000_001);
+        state.add(hash(1), Record::default(), None);
+        for _ in 0..1000 {
+            earlier.add(hash(1), Record::default(), None);
+            earlier.remove(hash(1));
+        }
+        assert_eq!(changed(&state, earlier.sequence()), None);
+        assert_eq!(changed(&state, 0), None);
+        assert!(state.sequence() < 1 << 53);
+    }
+
+    #[test]
+    fn a_category_lies_below_the_default_directory() {
+        let mut state = DaemonState::default();
+        state.settings.dir = "/data".into();
+        for (name, expected) in [
+            ("tv", "/data/tv"),
+            ("tv/new", "/data/tv/new"),
+            ("", "/data"),
+            ("../../etc", "/data"),
+            ("tv/../../etc", "/data"),
+            ("/etc", "/data"),
+            ("a//b", "/data"),
+            ("a\nb", "/data"),
+        ] {
+            assert_eq!(state.dir_of(name), PathBuf::from(expected), "{name:?}");
+        }
     }
 }

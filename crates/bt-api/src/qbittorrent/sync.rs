@@ -207,6 +207,8 @@ impl Main {
             }
             let gone =
                 before.torrents.iter().filter(|(number, _)| !self.torrents.contains_key(number));
+            // One that was added again is in the list above, and callers remove last.
+            let gone = gone.filter(|(_, (hash, _))| state.torrent(*hash).is_none());
             removed.extend(gone.map(|(_, (hash, _))| Value::from(hash.to_string())));
         }
         insert_map(&mut answer, "torrents", changed);
@@ -345,6 +347,17 @@ mod tests {
         assert_eq!(delta["trackers"]["http://a.example/announce"], json!(["01".repeat(20)]));
         assert!(table.maindata("you", 4, &state).get("full_update").is_some());
         assert!(table.maindata("me", 77, &state).get("full_update").is_some());
+    }
+
+    #[test]
+    fn a_torrent_that_was_added_again_is_new_and_not_gone() {
+        let (mut state, mut table) = (state(), SyncTable::default());
+        table.maindata("me", 0, &state);
+        state.remove(hash(2));
+        state.add(hash(2), Record::default(), None);
+        let delta = table.maindata("me", 1, &state);
+        assert_eq!(delta["torrents_removed"], Value::Null);
+        assert!(delta["torrents"]["02".repeat(20)]["save_path"].is_string(), "{delta}");
     }
 
     #[test]

@@ -81,8 +81,8 @@ pub(super) fn may(caller: &Caller, method: &Method) -> bool {
 /// Returns what a trusted proxy says: who asked it, and whether over TLS.
 fn forwarded(headers: &HeaderMap, proxy: IpAddr) -> (IpAddr, bool) {
     // The last entry of the last line is the proxy's own; those before it are what it was told.
-    let lines = headers.get_all(HeaderName::from_static("x-forwarded-for")).iter();
-    let list = lines.last().and_then(|line| line.to_str().ok()).unwrap_or_default();
+    let mut lines = headers.get_all(HeaderName::from_static("x-forwarded-for")).iter();
+    let list = lines.next_back().and_then(|line| line.to_str().ok()).unwrap_or_default();
     let last = list.rsplit(',').next().map(str::trim).and_then(|entry| entry.parse().ok());
     let scheme = text(headers, HeaderName::from_static("x-forwarded-proto"));
     (last.unwrap_or(proxy), scheme == Some("https"))
@@ -235,6 +235,25 @@ mod tests {
             }
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert_eq!(check(&method, &map, Some(&names)), expected, "{method} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_believed_and_not_whom_it_was_told() {
+        let proxy: IpAddr = "10.0.0.1".parse().expect("an address");
+        for (lines, expected) in [
+            (&["192.0.2.1"][..], "192.0.2.1"),
+            (&["198.51.100.9, 192.0.2.1"], "192.0.2.1"),
+            (&["198.51.100.9", "192.0.2.1"], "192.0.2.1"),
+            (&["nonsense"], "10.0.0.1"),
+            (&[], "10.0.0.1"),
+        ] {
+            let mut map = HeaderMap::new();
+            for line in lines {
+                map.append("x-forwarded-for", HeaderValue::from_str(line).expect("a value"));
+            }
+            let (from, _) = forwarded(&map, proxy);
+            assert_eq!(from.to_string(), expected, "{lines:?}");
         }
     }
 }

@@ -4,7 +4,6 @@
 //! Must not know: dialects.
 //! Invariant: a move that was begun is noted until it is done, so that a restart goes on with it.
 
-use super::undo::Step;
 use super::{Keeper, not_stored, refused};
 use crate::clock::now;
 use crate::store::Batch;
@@ -20,9 +19,14 @@ use std::time::Duration;
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Keeper {
-    /// Hashes all data of torrents again, behind.
-    pub(super) fn check(self: &Arc<Self>, torrents: &[InfoHash]) {
+    /// Hashes all data of torrents again, behind. One that failed is opened anew.
+    pub(super) async fn check(self: &Arc<Self>, torrents: &[InfoHash]) -> Result<(), Fault> {
+        let mut again = Ok(());
         for hash in torrents {
+            if self.has_failed(*hash) {
+                again = again.and(self.reopen(*hash).await);
+                continue;
+            }
             let Some(handle) = self.handle(*hash) else { continue };
             let (keeper, hash) = (Arc::clone(self), *hash);
             tokio::spawn(async move {
@@ -32,6 +36,31 @@ impl Keeper {
                 keeper.refresh(hash);
             });
         }
+        self.arrange().await;
+        again
+    }
+
+    fn has_failed(&self, hash: InfoHash) -> bool {
+        let state = self.state();
+        state.torrent(hash).is_some_and(|t| matches!(t.live.phase, Phase::Failed(_)))
+    }
+
+    /// Opens those torrents anew that failed; returns the last fault.
+    pub(super) async fn retry(self: &Arc<Self>, torrents: &[InfoHash]) -> Result<(), Fault> {
+        let mut done = Ok(());
+        for hash in torrents {
+            if self.has_failed(*hash) {
+                done = done.and(self.reopen(*hash).await);
+            }
+        }
+        done
+    }
+
+    /// Returns what is kept of torrents.
+    pub(super) fn records(&self, torrents: &[InfoHash]) -> Vec<(InfoHash, Record)> {
+        let state = self.state();
+        let record = |hash: &InfoHash| Some((*hash, state.torrent(*hash)?.record.clone()));
+        torrents.iter().filter_map(record).collect()
     }
 
     pub(super) async fn reannounce(&self, torrents: &[InfoHash]) {
@@ -84,13 +113,12 @@ impl Keeper {
             let why = format!("{} is not an absolute path", dir.display());
             return Err(Fault::new(FaultKind::Invalid, why));
         }
+        for hash in torrents {
+            self.check_move(*hash, move_data)?;
+        }
         tokio::fs::create_dir_all(dir).await.map_err(|error| {
             Fault::new(FaultKind::Disk, format!("cannot make {}: {error}", dir.display()))
         })?;
-        let before = |hash: &InfoHash| {
-            self.state().torrent(*hash).map(|torrent| (*hash, torrent.record.clone()))
-        };
-        self.remember(Step::Changed(torrents.iter().filter_map(before).collect()));
         for hash in torrents {
             let torrent = self.torrent(*hash)?;
             if torrent.record.dir == dir {
@@ -106,13 +134,43 @@ impl Keeper {
         Ok(())
     }
 
-    /// Opens a torrent anew at another place.
-    async fn settle(&self, hash: InfoHash, dir: &Path) -> Result<(), Fault> {
-        let old = |record: &mut Record| {
+    /// Refuses a move that cannot begin now.
+    fn check_move(&self, hash: InfoHash, move_data: bool) -> Result<(), Fault> {
+        let torrent = self.torrent(hash)?;
+        let conflict =
+            |why: &str| Err(Fault::new(FaultKind::Conflict, format!("{}: {why}", torrent.name())));
+        match torrent.live.phase {
+            Phase::Failed(_) if move_data && torrent.metainfo.is_some() => {
+                conflict("it failed, so its data cannot move; start or check it first")
+            }
+            Phase::Failed(_) => Ok(()),
+            _ if torrent.record.moving_to.is_some() => {
+                conflict("its data moves already; wait for the end of that")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks for a torrent's data at another place.
+    async fn settle(self: &Arc<Self>, hash: InfoHash, dir: &Path) -> Result<(), Fault> {
+        let there = |record: &mut Record| {
             record.dir = dir.to_owned();
             record.final_dir = None;
+            record.moving_to = None;
         };
-        self.note(hash, old).await?;
+        self.note(hash, there).await?;
+        self.reopen(hash).await?;
+        self.arrange().await;
+        Ok(())
+    }
+
+    /// Opens a torrent anew.
+    async fn reopen(self: &Arc<Self>, hash: InfoHash) -> Result<(), Fault> {
+        let torrent = self.torrent(hash)?;
+        if torrent.metainfo.is_none() && torrent.record.magnet.is_none() {
+            let why = "its stored file is not valid; remove it, and add it again";
+            return Err(Fault::new(FaultKind::Conflict, why));
+        }
         if let (Some(session), Some(handle)) = (self.session(), self.handle(hash)) {
             session.remove(&handle).await;
         }
@@ -122,18 +180,28 @@ impl Keeper {
                 torrent.record.totals = torrent.kept(now()).totals;
                 torrent.live.phase_since = now();
                 torrent.live.view = None;
+                torrent.set_phase(Phase::Stopped, now());
             });
         });
         let torrent = self.torrent(hash)?;
-        self.begin(hash, &torrent.record, torrent.metainfo.clone(), false)
-            .map_err(|error| refused(&error))?;
-        self.arrange().await;
+        if let Err(error) = self.begin(hash, &torrent.record, torrent.metainfo.clone(), false) {
+            self.fail(hash, error.to_string());
+            return Err(refused(&error));
+        }
+        if torrent.record.first_last {
+            self.prefer_ends(hash, true);
+        }
+        if let Some(dir) = torrent.record.moving_to.clone() {
+            self.move_behind(hash, dir);
+        }
+        self.refresh(hash);
         Ok(())
     }
 
     /// Moves a torrent's data, and notes the end.
     pub(super) fn move_behind(self: &Arc<Self>, hash: InfoHash, dir: PathBuf) {
         let Some(handle) = self.handle(hash) else { return };
+        let Ok(number) = self.torrent(hash).map(|torrent| torrent.number) else { return };
         let keeper = Arc::clone(self);
         tokio::spawn(async move {
             let moved = match handle.wait_active().await {
@@ -155,6 +223,10 @@ impl Keeper {
                 }
             };
             let _turn = keeper.turn.lock().await;
+            // It may have been removed, and another addition have its info-hash now.
+            if keeper.torrent(hash).is_ok_and(|torrent| torrent.number != number) {
+                return;
+            }
             let noted = keeper.note(hash, done).await.err().map(|fault| fault.message);
             match failed.or(noted) {
                 Some(why) => {

@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// Most bytes of a torrent file.
 const FILE_MAX: usize = 32 << 20;
 
+/// Most files of a link's torrent, of which priorities may be wanted before its metadata is there.
+const LINK_FILES_MAX: usize = 500_000;
+
 /// What a source turned out to be.
 enum Found {
     Torrent(Arc<Metainfo>, Vec<u8>),
@@ -34,6 +37,12 @@ impl Keeper {
         let hash = hash.ok_or_else(|| {
             Fault::new(FaultKind::NotATorrent, "it has no info-hash of version 1")
         })?;
+        super::change::check_labels(&add.patch)?;
+        let count = match &found {
+            Found::Torrent(metainfo, _) => metainfo.info.files.len(),
+            Found::Link(..) => LINK_FILES_MAX,
+        };
+        super::change::check_files(count, &add.patch)?;
         let _turn = self.turn.lock().await;
         if self.state().torrent(hash).is_some() {
             return Ok(CommandReply { torrent: Some(hash), duplicate: true });
@@ -48,9 +57,12 @@ impl Keeper {
         if let Some(bytes) = file {
             batch.file(hash, bytes);
         }
-        self.keep_labels(&record.labels, &mut batch);
+        let labels = self.keep_labels([&record.labels], &mut batch);
         self.store.write(batch).await.map_err(|error| not_stored(&error))?;
-        self.update(|state| state.add(hash, record.clone(), metainfo.clone()));
+        self.update(|state| {
+            (state.categories, state.tags) = labels;
+            state.add(hash, record.clone(), metainfo.clone())
+        });
         if let Err(error) = self.begin(hash, &record, metainfo, add.trust_data) {
             let mut batch = Batch::default();
             batch.remove(hash);

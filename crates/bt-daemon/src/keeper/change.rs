@@ -13,7 +13,7 @@ use bt_api::{
     Category, Fault, FaultKind, Labels, Phase, QueueMove, Record, TorrentPatch, queue_move,
 };
 use bt_types::InfoHash;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Changes what is kept of a torrent.
@@ -55,11 +55,12 @@ impl Keeper {
         torrents: &[InfoHash],
         patch: &TorrentPatch,
     ) -> Result<(), Fault> {
+        check_labels(patch)?;
         let mut batch = Batch::default();
-        let (mut changed, mut moved) = (Vec::new(), Vec::new());
+        let (mut changed, mut moved) = (Vec::<(InfoHash, Record)>::new(), Vec::new());
         for hash in torrents {
             let torrent = self.torrent(*hash)?;
-            check_files(&torrent, patch)?;
+            check_files(torrent.metainfo.as_ref().map_or(0, |m| m.info.files.len()), patch)?;
             let mut record = torrent.record.clone();
             patch_record(&mut record, patch);
             if record == torrent.record {
@@ -70,15 +71,13 @@ impl Keeper {
                 *hash,
                 &bt_api::Torrent { record: record.clone(), ..(*torrent).clone() }.kept(now()),
             );
-            self.keep_labels(&record.labels, &mut batch);
             changed.push((*hash, record));
         }
+        let labels = self.keep_labels(changed.iter().map(|(_, r)| &r.labels), &mut batch);
         self.store.write(batch).await.map_err(|error| not_stored(&error))?;
-        let before = |(hash, _): &(InfoHash, Record)| {
-            self.state().torrent(*hash).map(|torrent| (*hash, torrent.record.clone()))
-        };
-        let before = changed.iter().filter_map(before).collect();
-        self.remember(Step::Changed(before));
+        self.update(|state| (state.categories, state.tags) = labels);
+        let hashes: Vec<InfoHash> = changed.iter().map(|(hash, _)| *hash).collect();
+        self.remember(Step::Changed(self.records(&hashes)));
         for (hash, record) in changed {
             let settings = record.settings.clone();
             if let Some(first_last) = patch.first_last {
@@ -99,25 +98,44 @@ impl Keeper {
                 handle.change(set).await;
             }
         }
+        // Who starts a torrent that failed wants another try.
+        let again = match patch.running {
+            Some(true) => self.retry(torrents).await,
+            _ => Ok(()),
+        };
         self.arrange().await;
         torrents.iter().for_each(|hash| self.refresh(*hash));
         for (hash, dir) in moved {
             self.move_to(&[hash], &dir, true).await?;
         }
-        Ok(())
+        again
     }
 
-    /// Stores categories and tags that a torrent names and that do not exist yet.
-    pub(super) fn keep_labels(&self, labels: &Labels, batch: &mut Batch) {
-        let mut state = self.state_mut();
-        if !labels.category.is_empty() && !state.categories.contains_key(&labels.category) {
-            state.categories.insert(labels.category.clone(), Category::default());
-            batch.value(CATEGORIES, &state.categories);
+    /// Puts categories and tags that torrents name and that do not exist yet into a batch. Returns
+    /// those that there are once it is stored.
+    pub(super) fn keep_labels<'a>(
+        &self,
+        labels: impl IntoIterator<Item = &'a Labels>,
+        batch: &mut Batch,
+    ) -> (BTreeMap<String, Category>, BTreeSet<String>) {
+        let (mut categories, mut tags) = {
+            let state = self.state();
+            (state.categories.clone(), state.tags.clone())
+        };
+        let before = (categories.len(), tags.len());
+        for Labels { category, tags: own } in labels {
+            if !category.is_empty() {
+                categories.entry(category.clone()).or_default();
+            }
+            tags.extend(own.iter().cloned());
         }
-        if !labels.tags.is_subset(&state.tags) {
-            state.tags.extend(labels.tags.iter().cloned());
-            batch.value(TAGS, &state.tags);
+        if categories.len() != before.0 {
+            batch.value(CATEGORIES, &categories);
         }
+        if tags.len() != before.1 {
+            batch.value(TAGS, &tags);
+        }
+        (categories, tags)
     }
 
     pub(super) async fn remove(&self, torrents: &[InfoHash], with_data: bool) -> Result<(), Fault> {
@@ -180,9 +198,13 @@ impl Keeper {
         let mut json = serde_json::to_value(&self.state().settings).map_err(invalid)?;
         merge(&mut json, patch);
         let settings: bt_api::DaemonSettings = serde_json::from_value(json).map_err(invalid)?;
-        if !settings.dir.is_absolute() {
-            let why = format!("`dir` must be an absolute path, not {}", settings.dir.display());
-            return Err(Fault::new(FaultKind::Invalid, why));
+        let dirs =
+            [("dir", Some(&settings.dir)), ("incomplete_dir", settings.incomplete_dir.as_ref())];
+        for (name, dir) in dirs {
+            if let Some(dir) = dir.filter(|dir| !dir.is_absolute()) {
+                let why = format!("`{name}` must be an absolute path, not {}", dir.display());
+                return Err(Fault::new(FaultKind::Invalid, why));
+            }
         }
         let mut batch = Batch::default();
         batch.value(SETTINGS, &settings);
@@ -200,6 +222,14 @@ impl Keeper {
         name: &str,
         category: Option<Category>,
     ) -> Result<(), Fault> {
+        if let Some(category) = &category {
+            check_category(name)?;
+            let dirs = [&category.dir, &category.incomplete_dir];
+            if let Some(dir) = dirs.into_iter().flatten().find(|dir| !dir.is_absolute()) {
+                let why = format!("{} is not an absolute path", dir.display());
+                return Err(Fault::new(FaultKind::Invalid, why));
+            }
+        }
         let mut batch = Batch::default();
         let mut categories = self.state().categories.clone();
         let mut bare = Vec::new();
@@ -238,9 +268,12 @@ impl Keeper {
     }
 
     pub(super) async fn add_tags(&self, tags: BTreeSet<String>) -> Result<(), Fault> {
+        tags.iter().try_for_each(|tag| check_tag(tag))?;
         let mut batch = Batch::default();
-        self.keep_labels(&Labels { tags, ..Labels::default() }, &mut batch);
-        self.store.write(batch).await.map_err(|error| not_stored(&error))
+        let labels = self.keep_labels([&Labels { tags, ..Labels::default() }], &mut batch);
+        self.store.write(batch).await.map_err(|error| not_stored(&error))?;
+        self.update(|state| (state.categories, state.tags) = labels);
+        Ok(())
     }
 
     pub(super) async fn remove_tags(&self, tags: &BTreeSet<String>) -> Result<(), Fault> {
@@ -342,14 +375,43 @@ impl Keeper {
     }
 }
 
-/// Refuses priorities of files that the torrent does not have.
-fn check_files(torrent: &bt_api::Torrent, patch: &TorrentPatch) -> Result<(), Fault> {
-    let count = torrent.metainfo.as_ref().map(|metainfo| metainfo.info.files.len());
-    let wrong = patch.files.iter().find(|(number, _)| count.is_none_or(|count| *number >= count));
+/// Refuses priorities of files that a torrent of this many files does not have.
+pub(super) fn check_files(count: usize, patch: &TorrentPatch) -> Result<(), Fault> {
+    let wrong = patch.files.iter().find(|(number, _)| *number >= count);
     wrong.map_or(Ok(()), |(number, _)| {
-        let why = format!("{} has no file with the number {number}", torrent.name());
+        let why = format!("there is no file with the number {number}");
         Err(Fault::new(FaultKind::Invalid, why))
     })
+}
+
+/// Refuses names of categories and tags that would be none.
+pub(super) fn check_labels(patch: &TorrentPatch) -> Result<(), Fault> {
+    if let Some(category) = patch.category.as_deref().filter(|name| !name.is_empty()) {
+        check_category(category)?;
+    }
+    patch.tags.iter().flatten().chain(&patch.add_tags).try_for_each(|tag| check_tag(tag))
+}
+
+fn check_category(name: &str) -> Result<(), Fault> {
+    if bt_api::is_category(name) {
+        return Ok(());
+    }
+    let why = format!(
+        "{name:?} cannot be a category: it is a relative path without `.` and `..`, of at most 255 \
+         bytes"
+    );
+    Err(Fault::new(FaultKind::Invalid, why))
+}
+
+fn check_tag(tag: &str) -> Result<(), Fault> {
+    let is_tag = !tag.trim().is_empty()
+        && tag.len() <= 255
+        && !tag.contains(|c: char| c == ',' || c.is_control());
+    if is_tag {
+        return Ok(());
+    }
+    let why = format!("{tag:?} cannot be a tag: it has a comma, is empty or has over 255 bytes");
+    Err(Fault::new(FaultKind::Invalid, why))
 }
 
 /// Applies a merge patch (RFC 7396).

@@ -9,6 +9,8 @@ mod act;
 mod add;
 mod change;
 mod open;
+#[cfg(test)]
+mod tests;
 mod undo;
 mod watch;
 
@@ -21,7 +23,12 @@ use bt_session::{OneShot, Reader, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 use tokio::sync::watch::{Receiver, Sender};
+use tokio::time::Instant;
+
+/// How long the end waits for those who ask the session something.
+const STOP_TIME: Duration = Duration::from_secs(5);
 
 /// Keeps the torrents.
 #[derive(Debug)]
@@ -65,8 +72,16 @@ impl Keeper {
         let _ = self.stop.subscribe().wait_for(|asked| *asked).await;
     }
 
-    /// Carries out a command.
+    /// Carries out a command. A caller that goes in between ends no command half-way.
     pub(crate) async fn run(self: &Arc<Self>, command: Command) -> Result<CommandReply, Fault> {
+        let keeper = Arc::clone(self);
+        let done = tokio::spawn(async move { keeper.carry_out(command).await }).await;
+        done.unwrap_or_else(|error| {
+            Err(Fault::new(FaultKind::Internal, format!("the command did not end: {error}")))
+        })
+    }
+
+    async fn carry_out(self: &Arc<Self>, command: Command) -> Result<CommandReply, Fault> {
         // A torrent file is fetched before a command has its turn.
         let command = match command {
             Command::Add(add) => return self.add(*add).await,
@@ -77,10 +92,12 @@ impl Keeper {
             Command::Add(_) => {}
             Command::Remove(torrents, with_data) => self.remove(&torrents, with_data).await?,
             Command::Change(torrents, patch) => self.change(&torrents, &patch).await?,
-            Command::Check(torrents) => self.check(&torrents),
+            Command::Check(torrents) => self.check(&torrents).await?,
             Command::Reannounce(torrents) => self.reannounce(&torrents).await,
             Command::Move { torrents, dir, move_data } => {
+                let before = self.records(&torrents);
                 self.move_to(&torrents, &dir, move_data).await?;
+                self.remember(undo::Step::Changed(before));
             }
             Command::RenameFile { torrent, file, path } => {
                 self.rename_file(torrent, file, &path).await?;
@@ -136,9 +153,19 @@ impl Keeper {
         if let Err(error) = self.save_sums().await {
             tracing::error!(%error, "the sums of this run could not be stored");
         }
-        let session = lock(&self.session).take();
-        if let Some(session) = session.and_then(Arc::into_inner) {
-            session.stop().await;
+        let Some(mut session) = lock(&self.session).take() else { return };
+        // Who asks the session something right now has it a little longer.
+        let deadline = Instant::now() + STOP_TIME;
+        loop {
+            session = match Arc::try_unwrap(session) {
+                Ok(session) => return session.stop().await,
+                Err(shared) => shared,
+            };
+            if Instant::now() >= deadline {
+                tracing::error!("the session is still in use: it was not stopped in order");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

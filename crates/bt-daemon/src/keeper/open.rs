@@ -34,6 +34,8 @@ impl Keeper {
         };
         let mut state = DaemonState::default();
         (state.now, state.started) = (now(), now());
+        state.begin(state.now);
+        let sequence = state.sequence();
         let first = DaemonSettings { dir: config.dir.clone(), ..DaemonSettings::default() };
         state.settings = store.value(SETTINGS).map_err(unusable)?.unwrap_or(first);
         state.categories = store.value(CATEGORIES).map_err(unusable)?.unwrap_or_default();
@@ -61,7 +63,7 @@ impl Keeper {
             running: Mutex::default(),
             steps: Mutex::default(),
             fetch: OneShot::new(config.extra_roots.clone())?,
-            sequence: watch::Sender::new(0),
+            sequence: watch::Sender::new(sequence),
             stop: watch::Sender::new(false),
         });
         tokio::spawn(Arc::clone(&keeper).watch());

@@ -44,7 +44,19 @@ impl Keeper {
 
     /// Takes back the last step.
     pub(super) async fn undo(self: &Arc<Self>) -> Result<(), Fault> {
-        let step = lock(&self.steps).pop_back();
+        let moves = |(hash, _): &(InfoHash, Record)| {
+            self.torrent(*hash).is_ok_and(|torrent| torrent.record.moving_to.is_some())
+        };
+        let step = {
+            let mut steps = lock(&self.steps);
+            match steps.back() {
+                Some(Step::Changed(records)) if records.iter().any(moves) => {
+                    let why = "its data still moves; wait for the end of that";
+                    return Err(Fault::new(FaultKind::Conflict, why));
+                }
+                _ => steps.pop_back(),
+            }
+        };
         match step {
             Some(Step::Removed(torrents)) => {
                 for torrent in torrents {
@@ -74,24 +86,35 @@ impl Keeper {
         if let Some(metainfo) = &metainfo {
             batch.file(hash, metainfo.to_bytes());
         }
-        self.keep_labels(&record.labels, &mut batch);
+        let labels = self.keep_labels([&record.labels], &mut batch);
         self.store.write(batch).await.map_err(|error| not_stored(&error))?;
-        self.update(|state| state.add(hash, record.clone(), metainfo.clone()));
-        self.begin(hash, &record, metainfo, false).map_err(|error| refused(&error))?;
+        self.update(|state| {
+            (state.categories, state.tags) = labels;
+            state.add(hash, record.clone(), metainfo.clone())
+        });
+        if let Err(error) = self.begin(hash, &record, metainfo, false) {
+            self.fail(hash, error.to_string());
+            return Err(refused(&error));
+        }
         self.refresh(hash);
         Ok(())
     }
 
     async fn take_back(self: &Arc<Self>, hash: InfoHash, before: Record) -> Result<(), Fault> {
         let Ok(torrent) = self.torrent(hash) else { return Ok(()) };
-        if torrent.record.dir != before.dir {
-            self.move_to(&[hash], &before.dir, true).await?;
-            return Ok(());
-        }
+        let dir = before.dir.clone();
+        let now_is = &torrent.record;
+        // What came of itself stays, and where the data lies is not a matter of records.
         let record = Record {
-            dates: bt_api::Dates { edited: Some(now()), ..torrent.record.dates },
-            totals: torrent.record.totals,
-            names: torrent.record.names.clone(),
+            dates: bt_api::Dates { edited: Some(now()), ..now_is.dates },
+            totals: now_is.totals,
+            names: now_is.names.clone(),
+            dir: now_is.dir.clone(),
+            final_dir: now_is.final_dir.clone(),
+            moving_to: now_is.moving_to.clone(),
+            magnet: now_is.magnet.clone(),
+            stop_on: now_is.stop_on,
+            queue: bt_api::QueuePlace { place: now_is.queue.place, ..before.queue },
             ..before
         };
         let settings = record.settings.clone();
@@ -106,6 +129,9 @@ impl Keeper {
                 .await;
         }
         self.refresh(hash);
+        if torrent.record.dir != dir {
+            self.move_to(&[hash], &dir, true).await?;
+        }
         Ok(())
     }
 }

@@ -111,7 +111,7 @@ impl Keeper {
         let (mut found, mut complete) = (Vec::new(), Vec::new());
         for torrent in self.state().torrents() {
             if torrent.record.magnet.is_some() && torrent.metainfo.is_some() {
-                found.push(Arc::clone(torrent));
+                found.push(torrent.hash);
             }
             if torrent.record.dates.completed.is_none() && is_whole(torrent) {
                 complete.push(torrent.hash);
@@ -121,9 +121,9 @@ impl Keeper {
             return;
         }
         let _turn = self.turn.lock().await;
-        for torrent in found {
-            if let Err(fault) = self.keep_metadata(&torrent).await {
-                tracing::error!(hash = %torrent.hash, %fault, "metadata could not be stored");
+        for hash in found {
+            if let Err(fault) = self.keep_metadata(hash).await {
+                tracing::error!(%hash, %fault, "metadata could not be stored");
             }
         }
         for hash in complete {
@@ -143,7 +143,9 @@ impl Keeper {
     }
 
     /// Stores the file of a magnet link whose metadata arrived.
-    async fn keep_metadata(&self, torrent: &Torrent) -> Result<(), bt_api::Fault> {
+    async fn keep_metadata(&self, hash: InfoHash) -> Result<(), bt_api::Fault> {
+        // A command before this one may have changed or removed it.
+        let Ok(torrent) = self.torrent(hash) else { return Ok(()) };
         let Some(metainfo) = &torrent.metainfo else { return Ok(()) };
         let mut kept = torrent.kept(now());
         kept.magnet = None;
@@ -163,7 +165,7 @@ impl Keeper {
         Ok(())
     }
 
-    async fn every_second(self: &Arc<Self>, ticks: u64) {
+    pub(super) async fn every_second(self: &Arc<Self>, ticks: u64) {
         let free = self.free_space(ticks);
         self.switch_speeds().await;
         let session = match self.session() {
@@ -201,10 +203,12 @@ impl Keeper {
             let _turn = self.turn.lock().await;
             self.arrange().await;
         }
-        if ticks.is_multiple_of(SAVE)
-            && let Err(error) = self.save_sums().await
-        {
-            tracing::error!(%error, "sums could not be stored");
+        if ticks.is_multiple_of(SAVE) {
+            // A command that is stored meanwhile is not to be overwritten.
+            let _turn = self.turn.lock().await;
+            if let Err(error) = self.save_sums().await {
+                tracing::error!(%error, "sums could not be stored");
+            }
         }
     }
 
@@ -238,8 +242,19 @@ impl Keeper {
     }
 
     /// Does what a seed limit asks for.
-    async fn finish(self: &Arc<Self>, hash: InfoHash, action: SeedAction) {
+    pub(super) async fn finish(self: &Arc<Self>, hash: InfoHash, action: SeedAction) {
         let _turn = self.turn.lock().await;
+        // A command before this one may have said otherwise.
+        let is_so = {
+            let state = self.state();
+            state.torrent(hash).is_some_and(|torrent| {
+                has_seeded_enough(torrent, &state.settings, state.now)
+                    && torrent.seed_limits(&state.settings).action == action
+            })
+        };
+        if !is_so {
+            return;
+        }
         let done = match action {
             SeedAction::Stop => {
                 let stop = |record: &mut Record| {

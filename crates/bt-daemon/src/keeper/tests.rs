@@ -1,0 +1,207 @@
+//! What the keeper does in order, and what it refuses.
+
+use super::*;
+use crate::config::DaemonConfig;
+use crate::store::SETTINGS;
+use bt_api::{
+    Add, AddSource, Category, DaemonSettings, Labels, Phase, QueuePlace, SeedAction, TorrentPatch,
+};
+use bt_session::{Priority, SessionConfig};
+use std::path::Path;
+use std::pin::pin;
+use tokio::time::timeout;
+
+const FILE: &[u8] =
+    b"d4:infod6:lengthi1e4:name1:a12:piece lengthi16384e6:pieces20:AAAAAAAAAAAAAAAAAAAAee";
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for what does not wait to be over.
+const A_WHILE: Duration = Duration::from_millis(500);
+
+/// Starts a keeper that speaks to nobody.
+async fn keeper(dir: &Path) -> Arc<Keeper> {
+    let mut settings = DaemonSettings { dir: dir.join("data"), ..DaemonSettings::default() };
+    settings.session.lsd = false;
+    let state = dir.join("state");
+    let store = Store::open(&state).expect("a store");
+    let mut batch = Batch::default();
+    batch.value(SETTINGS, &settings);
+    store.write(batch).await.expect("a write");
+    drop(store);
+    let listen = Some((std::net::Ipv4Addr::LOCALHOST, 0).into());
+    let config = DaemonConfig {
+        session: SessionConfig { listen, ..SessionConfig::default() },
+        ..DaemonConfig::new(state, dir.join("data"))
+    };
+    Keeper::open(&config).await.expect("a keeper")
+}
+
+async fn add(keeper: &Arc<Keeper>) -> InfoHash {
+    let source = AddSource::Bytes(FILE.to_vec());
+    let add = Add { start: Some(false), ..Add::new(source) };
+    let done = keeper.run(Command::Add(Box::new(add))).await.expect("an addition");
+    let hash = done.torrent.expect("a torrent");
+    until(keeper, hash, |torrent| torrent.live.phase == Phase::Stopped).await;
+    let handle = keeper.handle(hash).expect("a handle");
+    timeout(PATIENCE, handle.wait_active()).await.expect("in time").expect("a check");
+    hash
+}
+
+async fn until(keeper: &Keeper, hash: InfoHash, is_so: impl Fn(&Torrent) -> bool) {
+    let wait = async {
+        while !keeper.torrent(hash).is_ok_and(|torrent| is_so(&torrent)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("in time");
+}
+
+fn patch(running: Option<bool>) -> Box<TorrentPatch> {
+    Box::new(TorrentPatch { running, ..TorrentPatch::default() })
+}
+
+fn kind(done: Result<CommandReply, Fault>) -> Option<FaultKind> {
+    done.err().map(|fault| fault.kind)
+}
+
+#[tokio::test]
+async fn a_command_goes_on_without_its_caller() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    {
+        let mut run = pin!(keeper.run(Command::Settings(serde_json::json!({ "slow": true }))));
+        assert!(timeout(Duration::ZERO, &mut run).await.is_err(), "it was polled once");
+    }
+    let wait = async {
+        while !keeper.state().settings.slow {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("what is stored is in the state");
+}
+
+#[tokio::test]
+async fn sums_are_not_stored_over_a_command() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let turn = keeper.turn.lock().await;
+    assert!(timeout(A_WHILE, keeper.every_second(60)).await.is_err(), "it waits for its turn");
+    drop(turn);
+}
+
+#[tokio::test]
+async fn a_seed_limit_that_no_longer_holds_removes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let hash = add(&keeper).await;
+    keeper.finish(hash, SeedAction::RemoveWithData).await;
+    assert!(keeper.torrent(hash).is_ok());
+}
+
+#[tokio::test]
+async fn labels_are_in_the_state_once_they_are_stored() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let labels = Labels { category: "tv".into(), tags: ["new".to_owned()].into() };
+    let mut batch = Batch::default();
+    let (categories, tags) = keeper.keep_labels([&labels], &mut batch);
+    assert!(categories.contains_key("tv") && tags.contains("new"));
+    assert!(keeper.state().categories.is_empty() && keeper.state().tags.is_empty());
+}
+
+#[tokio::test]
+async fn names_and_numbers_that_cannot_be_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let hash = add(&keeper).await;
+    let link = || AddSource::Link(format!("magnet:?xt=urn:btih:{}", "1".repeat(40)));
+    for number in [1 << 40, usize::MAX] {
+        let patch =
+            TorrentPatch { files: vec![(number, Priority::Skip)], ..TorrentPatch::default() };
+        let add = Add { patch, ..Add::new(link()) };
+        let done = keeper.run(Command::Add(Box::new(add))).await;
+        assert_eq!(kind(done), Some(FaultKind::Invalid), "{number}");
+    }
+    for name in ["../../etc", "/etc", "a//b", "."] {
+        let category = Some(name.to_owned());
+        let patch = TorrentPatch { category, ..TorrentPatch::default() };
+        let add = Add { patch: patch.clone(), ..Add::new(link()) };
+        for command in [
+            Command::Add(Box::new(add)),
+            Command::Change(vec![hash], Box::new(patch)),
+            Command::Category(name.to_owned(), Some(Category::default())),
+        ] {
+            assert_eq!(kind(keeper.run(command).await), Some(FaultKind::Invalid), "{name}");
+        }
+    }
+    let relative = Category { dir: Some("data".into()), ..Category::default() };
+    let done = keeper.run(Command::Category("tv".into(), Some(relative))).await;
+    assert_eq!(kind(done), Some(FaultKind::Invalid));
+    let tags = Command::AddTags(["a,b".to_owned()].into());
+    assert_eq!(kind(keeper.run(tags).await), Some(FaultKind::Invalid));
+    let patch = serde_json::json!({ "incomplete_dir": "data" });
+    assert_eq!(kind(keeper.run(Command::Settings(patch)).await), Some(FaultKind::Invalid));
+    assert_eq!(keeper.state().len(), 1);
+}
+
+#[tokio::test]
+async fn a_torrent_that_failed_is_tried_again_and_does_not_move() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    for again in [Command::Change as fn(_, _) -> _, |all, _| Command::Check(all)] {
+        let hash = add(&keeper).await;
+        let session = keeper.session().expect("a session");
+        session.remove(&keeper.handle(hash).expect("a handle")).await;
+        keeper.fail(hash, "no disk".into());
+        let to = dir.path().join("other");
+        let moved = Command::Move { torrents: vec![hash], dir: to, move_data: true };
+        assert_eq!(kind(keeper.run(moved).await), Some(FaultKind::Conflict));
+        assert_eq!(keeper.torrent(hash).expect("a torrent").record.moving_to, None);
+        keeper.run(again(vec![hash], patch(Some(true)))).await.expect("another try");
+        assert!(keeper.handle(hash).is_some());
+        until(&keeper, hash, |t| !matches!(t.live.phase, Phase::Failed(_))).await;
+        keeper.run(Command::Remove(vec![hash], false)).await.expect("a removal");
+    }
+}
+
+#[tokio::test]
+async fn one_move_at_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let hash = add(&keeper).await;
+    let to = dir.path().join("first");
+    keeper.update(|state| state.change(hash, |torrent| torrent.record.moving_to = Some(to)));
+    let dir = dir.path().join("second");
+    let moved = Command::Move { torrents: vec![hash], dir, move_data: true };
+    assert_eq!(kind(keeper.run(moved).await), Some(FaultKind::Conflict));
+}
+
+#[tokio::test]
+async fn a_move_is_taken_back_once_and_the_queue_stays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let hash = add(&keeper).await;
+    let dir = dir.path().join("other");
+    let moved = Command::Move { torrents: vec![hash], dir: dir.clone(), move_data: true };
+    keeper.run(moved).await.expect("a move");
+    let is_at = |torrent: &Torrent, dir: &Path| {
+        torrent.record.dir == dir && torrent.record.moving_to.is_none()
+    };
+    until(&keeper, hash, |torrent| is_at(torrent, &dir)).await;
+    let place = QueuePlace { place: 7, forced: false };
+    keeper.update(|state| state.change(hash, |torrent| torrent.record.queue = place));
+    keeper.run(Command::Undo).await.expect("undone");
+    until(&keeper, hash, |torrent| is_at(torrent, &keeper.state().settings.dir)).await;
+    assert_eq!(keeper.torrent(hash).expect("a torrent").record.queue.place, 7);
+    assert_eq!(kind(keeper.run(Command::Undo).await), Some(FaultKind::Conflict), "no redo");
+}
+
+#[tokio::test]
+async fn the_end_waits_for_who_has_the_session() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let held = keeper.session();
+    let mut stop = pin!(keeper.stop());
+    assert!(timeout(A_WHILE, &mut stop).await.is_err(), "the session would not be stopped");
+    drop(held);
+    timeout(PATIENCE, stop).await.expect("in time");
+}
