@@ -76,8 +76,6 @@ pub struct Add {
     pub patch: TorrentPatch,
     /// Peers to begin with.
     pub peers: Vec<SocketAddr>,
-    /// A cookie for the server that its URL names.
-    pub cookie: Option<String>,
     /// It comes first in the queue.
     pub to_top: bool,
     /// When it stops by itself.
@@ -94,7 +92,6 @@ impl Add {
             trust_data: false,
             patch: TorrentPatch::default(),
             peers: Vec::new(),
-            cookie: None,
             to_top: false,
             stop_on: None,
         }

@@ -1,6 +1,9 @@
 // Reads the files of a .torrent before it is sent, so that they can be chosen. What cannot be read
 // is left to the daemon, which says what is wrong.
 
+// Directories above a file, as deep as the daemon takes them.
+const DEPTH_MAX = 64;
+
 const text = new TextDecoder();
 
 function decode(bytes, at) {
@@ -29,6 +32,13 @@ function decode(bytes, at) {
   return [bytes.subarray(colon + 1, colon + 1 + length), colon + 1 + length];
 }
 
+// A page is drawn with these: what is no number of bytes is no torrent.
+function lengthOf(file) {
+  const length = file.get('length');
+  if (!Number.isSafeInteger(length) || length < 0) throw new Error('not a torrent');
+  return length;
+}
+
 // Returns {name, files: [{number, path, length}]}; null if the bytes are no torrent of version 1.
 export function describe(bytes) {
   try {
@@ -36,12 +46,13 @@ export function describe(bytes) {
     const info = root.get('info');
     const name = text.decode(info.get('name.utf-8') ?? info.get('name'));
     const list = info.get('files');
-    if (!list) return { name, files: [{ number: 0, path: name, length: info.get('length') }] };
+    if (!list) return { name, files: [{ number: 0, path: name, length: lengthOf(info) }] };
     const files = list.map((file, number) => {
       const parts = (file.get('path.utf-8') ?? file.get('path')).map((part) => text.decode(part));
+      if (parts.length === 0 || parts.length > DEPTH_MAX) throw new Error('not a torrent');
       const attr = file.get('attr');
       const isPadding = attr !== undefined && text.decode(attr).includes('p');
-      return { number, path: parts.join('/'), length: file.get('length'), isPadding };
+      return { number, path: parts.join('/'), length: lengthOf(file), isPadding };
     });
     return { name, files: files.filter((file) => !file.isPadding) };
   } catch {

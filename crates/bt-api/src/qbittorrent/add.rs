@@ -53,7 +53,6 @@ pub(super) fn add(form: &Form, state: &DaemonState) -> Option<Planned> {
             start: stopped.map(|stopped| !stopped),
             trust_data,
             patch: tags_and.clone(),
-            cookie: form.word("cookie").map(str::to_owned),
             to_top: form.flag("addToTopOfQueue") == Some(true),
             stop_on: match form.word("stopCondition") {
                 Some("MetadataReceived") => Some(StopOn::Metadata),

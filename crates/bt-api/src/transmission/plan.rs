@@ -246,7 +246,6 @@ fn torrent_add(params: &Map<String, Value>, state: &DaemonState) -> Result<Plan,
         dir: Some(dir),
         start: paused.map(|paused| !paused),
         patch: torrent_set::patch(params, None)?,
-        cookie: text("cookies").map(str::to_owned),
         ..Add::new(source)
     };
     Ok(Plan { commands: vec![Command::Add(Box::new(add))], reply: Reply::Added, ..Plan::default() })

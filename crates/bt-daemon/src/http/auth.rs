@@ -38,6 +38,8 @@ const KNOWN_MAX: usize = 64;
 const HASHES_MAX: usize = 2;
 /// Most tokens.
 pub(super) const TOKENS_MAX: usize = 100;
+/// Most bytes of a token's name.
+pub(super) const TOKEN_NAME_MAX: usize = 64;
 
 /// Who a request comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,6 +61,8 @@ pub(crate) struct Auth {
     hashes: Arc<Semaphore>,
     table: Mutex<Table>,
     tokens: Mutex<BTreeMap<String, Token>>,
+    /// Held while tokens are changed and stored.
+    token_turn: tokio::sync::Mutex<()>,
 }
 
 /// What is known of callers at this moment.
@@ -98,6 +102,7 @@ impl Auth {
             hashes: Arc::new(Semaphore::new(HASHES_MAX)),
             table: Mutex::default(),
             tokens: Mutex::new(tokens),
+            token_turn: tokio::sync::Mutex::default(),
         })
     }
 
@@ -167,12 +172,23 @@ impl Auth {
         })
     }
 
+    /// Waits until no other tokens are being stored.
+    pub(super) async fn token_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.token_turn.lock().await
+    }
+
+    /// Takes back what was not stored.
+    pub(super) fn set_tokens(&self, tokens: BTreeMap<String, Token>) {
+        *self.tokens() = tokens;
+    }
+
     /// Makes a token of this name, and returns its text, which is told only now.
     pub(super) fn new_token(&self, name: &str, scope: Scope) -> Option<String> {
         let text = format!("bt_{}{}", secret().ok()?, secret().ok()?);
         let token = Token { scope, made: now(), digest: hex(&digest(&text)) };
         let mut tokens = self.tokens();
-        if tokens.len() >= TOKENS_MAX || tokens.contains_key(name) {
+        let is_name = !name.is_empty() && name.len() <= TOKEN_NAME_MAX;
+        if tokens.len() >= TOKENS_MAX || tokens.contains_key(name) || !is_name {
             return None;
         }
         tokens.insert(name.to_owned(), token);

@@ -45,6 +45,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// Most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 32 << 20;
+/// Most bytes of a body by which somebody logs in.
+const LOGIN_BYTES_MAX: usize = 4 << 10;
 /// How long a request's body may rest.
 const BODY_IDLE: Duration = Duration::from_secs(30);
 /// How long open requests may take at the end.
@@ -201,4 +203,93 @@ async fn serve_one(stream: TcpStream, router: Router, mut stopped: watch::Receiv
 /// Waits until the server is asked to stop.
 async fn asked(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{Scope, Token};
+    use axum::body::{Body, Bytes};
+    use axum::http::{Request, StatusCode};
+    use hyper::service::Service as _;
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    async fn app(dir: &std::path::Path) -> App {
+        let keeper = crate::keeper::tests::keeper(dir).await;
+        let token = Token { scope: Scope::Write, made: 0, digest: String::new() };
+        let tokens = BTreeMap::from([("old".to_owned(), token)]);
+        App {
+            keeper,
+            config: Arc::default(),
+            auth: Arc::new(Auth::new("me", Some("secret"), tokens).expect("a password")),
+            session_id: "id".into(),
+            links: Arc::default(),
+            sync: Arc::default(),
+        }
+    }
+
+    async fn ask(
+        app: &App,
+        method: &str,
+        path: &str,
+        head: &[(&str, &str)],
+        body: Body,
+    ) -> StatusCode {
+        let peer = gate::Peer([127, 0, 0, 1].into());
+        let service = TowerToHyperService::new(router(app.clone()).layer(Extension(peer)));
+        let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1");
+        for (name, value) in head {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body).expect("a request");
+        service.call(request).await.expect("an answer").status()
+    }
+
+    #[tokio::test]
+    async fn strangers_are_not_listened_to() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let app = app(dir.path()).await;
+        for path in ["/transmission/rpc", "/api/v1/torrents", "/api/v2/torrents/add"] {
+            let was_read = Arc::new(AtomicBool::new(false));
+            let flag = Arc::clone(&was_read);
+            let body = futures_util::stream::once(async move {
+                flag.store(true, Ordering::Relaxed);
+                Ok::<_, io::Error>(Bytes::from_static(b"{}"))
+            });
+            let status = ask(&app, "POST", path, &[], Body::from_stream(body)).await;
+            assert!([401, 403].contains(&status.as_u16()), "{path}: {status}");
+            assert!(!was_read.load(Ordering::Relaxed), "{path}: its body was read");
+        }
+        let long = "x".repeat(LOGIN_BYTES_MAX);
+        let json = format!(r#"{{"user":"me","password":"{long}"}}"#);
+        let kind = [("content-type", "application/json")];
+        let status = ask(&app, "POST", "/api/v1/login", &kind, json.into()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let form = format!("username=me&password={long}").into();
+        let status = ask(&app, "POST", "/api/v2/auth/login", &[], form).await;
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn tokens_are_bounded_and_stored_before_they_are_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let app = app(dir.path()).await;
+        let cookie =
+            app.auth.log_in([127, 0, 0, 1].into(), "me", "secret").await.expect("a session");
+        let cookie = format!("SID={cookie}");
+        let head = [("content-type", "application/json"), ("cookie", &cookie[..])];
+        for (name, expected) in [("old", 409), ("new", 201), ("new", 409), ("", 400)] {
+            let body = format!(r#"{{"name":"{name}","scope":"read"}}"#).into();
+            let status = ask(&app, "POST", "/api/v1/tokens", &head, body).await;
+            assert_eq!(status, expected, "{name}");
+        }
+        let body = format!(r#"{{"name":"{}","scope":"read"}}"#, "n".repeat(65)).into();
+        assert_eq!(ask(&app, "POST", "/api/v1/tokens", &head, body).await, 400);
+        let stored =
+            |app: &App| app.keeper.stored_tokens().expect("tokens").into_keys().collect::<Vec<_>>();
+        assert_eq!(stored(&app), ["new", "old"]);
+        let status = ask(&app, "DELETE", "/api/v1/tokens/old", &head, Body::empty()).await;
+        assert_eq!((status, stored(&app)), (StatusCode::NO_CONTENT, vec!["new".to_owned()]));
+    }
 }

@@ -4,11 +4,13 @@
 //! Must not know: what an action does.
 //! Invariant: who has no session gets 403, which callers take as "log in first".
 
-use super::App;
 use super::gate::{Caller, may};
 use super::v1::session_cookie;
+use super::{App, LOGIN_BYTES_MAX};
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest as _, Multipart, Path, RawQuery, Request, State};
+use axum::extract::{
+    DefaultBodyLimit, FromRequest as _, Multipart, Path, RawQuery, Request, State,
+};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -24,7 +26,7 @@ const FIELDS_MAX: usize = 2000;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
-        .route("/api/v2/auth/{action}", any(auth))
+        .route("/api/v2/auth/{action}", any(auth).layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX)))
         .route("/api/v2/{scope}/{action}", any(act))
 }
 

@@ -7,8 +7,8 @@
 use super::App;
 use super::gate::{Caller, may};
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::extract::{FromRequest as _, Request as HttpRequest, State};
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
@@ -27,10 +27,9 @@ pub(super) fn router() -> Router<App> {
 async fn rpc(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    method: Method,
-    headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    request: HttpRequest,
 ) -> Response {
+    let method = request.method().clone();
     if method == Method::OPTIONS {
         return StatusCode::OK.into_response();
     }
@@ -39,14 +38,15 @@ async fn rpc(
         return (StatusCode::UNAUTHORIZED, basic, "401: Unauthorized\n").into_response();
     }
     // Callers fetch the id with GET, too.
-    let given = headers.get(&SESSION_ID).and_then(|id| id.to_str().ok());
+    let given = request.headers().get(&SESSION_ID).and_then(|id| id.to_str().ok());
     if given != Some(&app.session_id[..]) {
         return needs_session_id(&app.session_id);
     }
     if method != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    let body = match body {
+    // Only who may ask is listened to.
+    let body = match Bytes::from_request(request, &()).await {
         Ok(body) => body,
         Err(rejected) => return rejected.into_response(),
     };

@@ -4,10 +4,10 @@
 //! Must not know: sessions, stores.
 //! Invariant: GET changes nothing.
 
-use super::App;
 use super::answer::Refused;
-use super::auth::TOKENS_MAX;
+use super::auth::{Auth, TOKEN_NAME_MAX, TOKENS_MAX};
 use super::gate::{Caller, known_only};
+use super::{App, LOGIN_BYTES_MAX};
 use crate::token::Scope;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -21,6 +21,7 @@ use bt_types::InfoHash;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Least time between two events of one listener.
@@ -51,7 +52,7 @@ pub(super) fn router() -> Router<App> {
         .route("/events", get(events))
         .merge(json)
         .layer(middleware::from_fn(known_only))
-        .route("/login", post(log_in))
+        .route("/login", post(log_in).layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX)))
         .route("/logout", post(log_out))
 }
 
@@ -303,22 +304,47 @@ async fn new_token(
     body: Result<Json<NewToken>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Refused> {
     let Json(NewToken { name, scope }) = body.map_err(|error| invalid(&error.body_text()))?;
-    let Some(text) = app.auth.new_token(&name, scope) else {
+    if name.is_empty() || name.len() > TOKEN_NAME_MAX {
+        let why = format!("a token's name has 1 to {TOKEN_NAME_MAX} bytes");
+        return Err(Refused::new(FaultKind::Invalid, why));
+    }
+    let text = change_tokens(&app, move |auth| auth.new_token(&name, scope).ok_or(name)).await?;
+    let text = text.map_err(|name| {
         let why = format!("there is a token {name:?}, or there are {TOKENS_MAX} of them");
-        return Err(Refused::new(FaultKind::Conflict, why));
-    };
-    let tokens = app.auth.tokens().clone();
-    app.keeper.store_tokens(&tokens).await?;
+        Refused::new(FaultKind::Conflict, why)
+    })?;
     Ok((StatusCode::CREATED, Json(json!({ "token": text }))).into_response())
 }
 
 async fn revoke(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Refused> {
-    if !app.auth.revoke(&name) {
-        return Err(Refused::new(FaultKind::NotFound, format!("there is no token {name:?}")));
-    }
-    let tokens = app.auth.tokens().clone();
-    app.keeper.store_tokens(&tokens).await?;
+    let known =
+        change_tokens(&app, move |auth| if auth.revoke(&name) { Ok(()) } else { Err(name) });
+    known
+        .await?
+        .map_err(|name| Refused::new(FaultKind::NotFound, format!("there is no token {name:?}")))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes the tokens and stores them: both or neither, whether the caller waits or goes.
+async fn change_tokens<T: Send + 'static, E: Send + 'static>(
+    app: &App,
+    change: impl FnOnce(&Auth) -> Result<T, E> + Send + 'static,
+) -> Result<Result<T, E>, Refused> {
+    let (auth, keeper) = (Arc::clone(&app.auth), Arc::clone(&app.keeper));
+    let stored = tokio::spawn(async move {
+        let _turn = auth.token_turn().await;
+        let before = auth.tokens().clone();
+        let done = change(&auth);
+        if done.is_ok() {
+            let tokens = auth.tokens().clone();
+            keeper.store_tokens(&tokens).await.inspect_err(|_| auth.set_tokens(before))?;
+        }
+        Ok(done)
+    });
+    let stored = stored
+        .await
+        .unwrap_or_else(|error| Err(bt_api::Fault::new(FaultKind::Internal, error.to_string())));
+    Ok(stored?)
 }
 
 async fn stop(State(app): State<App>) -> Result<StatusCode, Refused> {

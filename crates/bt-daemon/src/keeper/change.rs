@@ -20,7 +20,12 @@ use std::sync::Arc;
 pub(super) fn patch_record(record: &mut Record, patch: &TorrentPatch) {
     patch.apply_to(&mut record.settings);
     if patch.running == Some(true) {
-        record.finished = false;
+        // Who starts a torrent that reached its limit wants more than that, as with Transmission:
+        // it would be stopped again at once.
+        if std::mem::take(&mut record.finished) {
+            (record.seed_limits.ratio, record.seed_limits.minutes) =
+                (bt_api::Limit::Unlimited, bt_api::Limit::Unlimited);
+        }
         record.dates.started = Some(now());
     }
     if let Some(forced) = patch.forced {
@@ -456,6 +461,7 @@ mod tests {
         assert_eq!((record.seed_limits.minutes, record.finished), (Limit::Global, true));
         patch_record(&mut record, &TorrentPatch { running: Some(true), ..TorrentPatch::default() });
         assert!(!record.finished, "who starts a torrent wants more than its limit");
+        assert_eq!(record.seed_limits.ratio, Limit::Unlimited, "or it would stop again at once");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod add;
 mod change;
 mod open;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod undo;
 mod watch;
 

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const A_WHILE: Duration = Duration::from_millis(500);
 
 /// Starts a keeper that speaks to nobody.
-async fn keeper(dir: &Path) -> Arc<Keeper> {
+pub(crate) async fn keeper(dir: &Path) -> Arc<Keeper> {
     let mut settings = DaemonSettings { dir: dir.join("data"), ..DaemonSettings::default() };
     settings.session.lsd = false;
     let state = dir.join("state");
