@@ -17,7 +17,6 @@ use bt_model::{PieceOrder, Priority};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Returns the plan of an action that changes something.
 pub(super) fn act(scope: &str, action: &str, form: &Form, state: &DaemonState) -> Option<Planned> {
@@ -195,9 +194,17 @@ fn toggle(
 ) -> Option<Planned> {
     let torrents = form.torrents(state);
     let torrents = torrents.iter().filter_map(|hash| state.torrent(*hash));
-    let change =
-        |torrent: &Arc<Torrent>| Command::Change(vec![torrent.hash], Box::new(patch(torrent)));
-    commands(torrents.map(change).collect())
+    let mut all = Vec::new();
+    for torrent in torrents {
+        // What is the same for many is one command, which is stored once.
+        match (all.last_mut(), patch(torrent)) {
+            (Some(Command::Change(hashes, last)), patch) if **last == patch => {
+                hashes.push(torrent.hash);
+            }
+            (_, patch) => all.push(Command::Change(vec![torrent.hash], Box::new(patch))),
+        }
+    }
+    commands(all)
 }
 
 fn rate(form: &Form) -> Option<u64> {

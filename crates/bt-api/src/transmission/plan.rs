@@ -208,8 +208,13 @@ fn torrent_set(params: &Map<String, Value>, state: &DaemonState) -> Result<Plan,
     for hash in &torrents {
         let Some(torrent) = state.torrent(*hash) else { continue };
         let patch = torrent_set::patch(params, Some(torrent))?;
-        if patch != TorrentPatch::default() {
-            all.push(Command::Change(vec![*hash], Box::new(patch)));
+        if patch == TorrentPatch::default() {
+            continue;
+        }
+        // What is the same for many is one command, which is stored once.
+        match all.last_mut() {
+            Some(Command::Change(hashes, last)) if **last == patch => hashes.push(*hash),
+            _ => all.push(Command::Change(vec![*hash], Box::new(patch))),
         }
     }
     if let Some(place) = params.get("queue_position").and_then(Value::as_u64) {

@@ -116,30 +116,36 @@ impl Auth {
         if self.password.is_none() {
             return Identity::Known(Scope::Write);
         }
+        let proof = authorization(headers);
+        // Tokens and cookies cannot be guessed: who has one is not locked out by a neighbour.
+        let known = match proof {
+            Some((kind, token)) if kind.eq_ignore_ascii_case("bearer") => self.token(token),
+            Some(_) => None,
+            None => cookie(headers).filter(|c| self.has_session(c)).map(|_| Scope::Write),
+        };
+        if let Some(scope) = known {
+            return Identity::Known(scope);
+        }
         if self.is_locked_out(from) {
             return Identity::LockedOut;
         }
-        if let Some((kind, proof)) = authorization(headers) {
-            let scope = match &kind.to_ascii_lowercase()[..] {
-                "bearer" => self.token(proof),
-                "basic" => self.basic(from, proof).await,
-                _ => None,
+        if let Some((kind, proof)) = proof {
+            let scope = match kind.eq_ignore_ascii_case("basic") {
+                true => self.basic(from, proof).await,
+                false => None,
             };
             if scope.is_none() {
                 self.fail(from);
             }
             return scope.map_or(Identity::Stranger, Identity::Known);
         }
-        match cookie(headers) {
-            Some(cookie) if self.has_session(cookie) => Identity::Known(Scope::Write),
-            _ => Identity::Stranger,
-        }
+        Identity::Stranger
     }
 
     /// Returns the value of a new session's cookie for who has the password; `None` for a wrong
     /// one.
     pub(super) async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Option<String> {
-        if self.password.is_some() && !self.is_right(user, password).await {
+        if self.password.is_some() && !self.is_right(from, user, password).await {
             self.fail(from);
             return None;
         }
@@ -219,7 +225,7 @@ impl Auth {
         }
         let text = String::from_utf8(STANDARD.decode(proof.trim()).ok()?).ok()?;
         let (user, password) = text.split_once(':')?;
-        if !self.is_right(user, password).await {
+        if !self.is_right(from, user, password).await {
             return None;
         }
         let mut table = self.table();
@@ -231,9 +237,13 @@ impl Auth {
         Some(Scope::Write)
     }
 
-    async fn is_right(&self, user: &str, password: &str) -> bool {
+    async fn is_right(&self, from: IpAddr, user: &str, password: &str) -> bool {
         let Some(hash) = self.password.clone() else { return false };
         let Ok(place) = Arc::clone(&self.hashes).acquire_owned().await else { return false };
+        // Others of its tries may have ended while this one waited.
+        if self.is_locked_out(from) {
+            return false;
+        }
         let password = password.to_owned();
         let check = move || {
             let _place = place;
@@ -366,6 +376,35 @@ mod tests {
         assert_eq!(auth.identify(guesser, &basic("me:right")).await, Identity::LockedOut);
         let other = from("2001:db8:0:1::1");
         assert_eq!(auth.identify(other, &basic("me:right")).await, Identity::Known(Scope::Write));
+    }
+
+    #[tokio::test]
+    async fn many_guesses_at_once_are_no_more_than_a_few() {
+        let auth = Arc::new(Auth::new("me", Some("right"), BTreeMap::new()).expect("a password"));
+        let here = from("192.0.2.1");
+        let mut tries = tokio::task::JoinSet::new();
+        for guess in 0..20 {
+            let auth = Arc::clone(&auth);
+            let password = if guess < 19 { "wrong" } else { "right" };
+            tries.spawn(async move { auth.log_in(here, "me", password).await });
+        }
+        assert!(tries.join_all().await.iter().all(Option::is_none), "it came after 19 others");
+    }
+
+    #[tokio::test]
+    async fn who_has_a_session_or_a_token_is_not_locked_out_by_a_neighbour() {
+        let auth = Auth::new("me", Some("right"), BTreeMap::new()).expect("a password");
+        let here = from("192.0.2.1");
+        let cookie = auth.log_in(here, "me", "right").await.expect("a session");
+        let token = auth.new_token("a", Scope::Read).expect("a token");
+        for _ in 0..FAILURES_MAX {
+            auth.identify(here, &headers(header::AUTHORIZATION, "Bearer old")).await;
+        }
+        let session = headers(header::COOKIE, &format!("SID={cookie}"));
+        assert_eq!(auth.identify(here, &session).await, Identity::Known(Scope::Write));
+        let bearer = headers(header::AUTHORIZATION, &format!("Bearer {token}"));
+        assert_eq!(auth.identify(here, &bearer).await, Identity::Known(Scope::Read));
+        assert_eq!(auth.identify(here, &basic("me:right")).await, Identity::LockedOut);
     }
 
     #[tokio::test]

@@ -200,6 +200,9 @@ impl Keeper {
 
     pub(super) async fn set_settings(&self, patch: &serde_json::Value) -> Result<(), Fault> {
         let invalid = |error: serde_json::Error| Fault::new(FaultKind::Invalid, error.to_string());
+        if !patch.is_object() {
+            return Err(Fault::new(FaultKind::Invalid, "a change of settings is a JSON object"));
+        }
         let mut json = serde_json::to_value(&self.state().settings).map_err(invalid)?;
         merge(&mut json, patch);
         let settings: bt_api::DaemonSettings = serde_json::from_value(json).map_err(invalid)?;
@@ -430,6 +433,8 @@ fn merge(value: &mut serde_json::Value, patch: &serde_json::Value) {
     for (key, change) in patch {
         // Absent keys get their default, so `null` must stay where `null` is a value.
         match object.get_mut(key) {
+            // A list would be read as the fields in their order, and reset those that it lacks.
+            Some(old @ serde_json::Value::Object(_)) if change.is_array() => *old = false.into(),
             Some(old) => merge(old, change),
             None => drop(object.insert(key.clone(), change.clone())),
         }

@@ -138,8 +138,18 @@ async fn names_and_numbers_that_cannot_be_are_refused() {
     assert_eq!(kind(done), Some(FaultKind::Invalid));
     let tags = Command::AddTags(["a,b".to_owned()].into());
     assert_eq!(kind(keeper.run(tags).await), Some(FaultKind::Invalid));
-    let patch = serde_json::json!({ "incomplete_dir": "data" });
-    assert_eq!(kind(keeper.run(Command::Settings(patch)).await), Some(FaultKind::Invalid));
+    let before = keeper.state().settings.clone();
+    for patch in [
+        serde_json::json!({ "incomplete_dir": "data" }),
+        serde_json::json!({ "queue": [] }),
+        serde_json::json!({ "session": { "limits": [] } }),
+        serde_json::json!([before.dir]),
+        serde_json::json!(null),
+    ] {
+        let done = keeper.run(Command::Settings(patch.clone())).await;
+        assert_eq!(kind(done), Some(FaultKind::Invalid), "{patch}");
+    }
+    assert_eq!(keeper.state().settings, before);
     assert_eq!(keeper.state().len(), 1);
 }
 

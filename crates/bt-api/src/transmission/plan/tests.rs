@@ -152,3 +152,12 @@ fn free_space_is_told_in_both_spellings() {
     let new = ask(&state, new).1.expect("an answer");
     assert_eq!(new["result"], json!({"path": "/data", "size_bytes": 7, "total_size": 9}));
 }
+
+#[test]
+fn one_change_of_many_torrents_is_one_command() {
+    let state = state();
+    let call = r#"{"method":"torrent-set","arguments":{"downloadLimited":true,"downloadLimit":5}}"#;
+    let (commands, _) = ask(&state, call);
+    let [Command::Change(torrents, _)] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(torrents.len(), 3);
+}
