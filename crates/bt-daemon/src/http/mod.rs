@@ -45,7 +45,7 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// Most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 32 << 20;
-/// Most bytes of a body by which somebody logs in.
+/// Most bytes of a body by which a caller logs in.
 const LOGIN_BYTES_MAX: usize = 4 << 10;
 /// How long a request's body may rest.
 const BODY_IDLE: Duration = Duration::from_secs(30);

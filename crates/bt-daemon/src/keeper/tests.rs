@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough for what does not wait to be over.
 const A_WHILE: Duration = Duration::from_millis(500);
 
-/// Starts a keeper that speaks to nobody.
+/// Starts a keeper that speaks to no one.
 pub(crate) async fn keeper(dir: &Path) -> Arc<Keeper> {
     let mut settings = DaemonSettings { dir: dir.join("data"), ..DaemonSettings::default() };
     settings.session.lsd = false;
