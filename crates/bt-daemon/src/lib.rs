@@ -2,7 +2,7 @@
 //! that drive it.
 //!
 //! Data flows one way: a request is read by a dialect (`bt-api`) against the state and becomes
-//! commands; the [`keeper`] carries them out, one after the other: it stores, then acts, then
+//! commands; the keeper carries them out, one after the other: it stores, then acts, then
 //! changes the state; answers are written from the state.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]

@@ -3,7 +3,7 @@
 //! Decides: what its methods mean here, and how its fields are made.
 //! Must not know: HTTP, sessions.
 //! Invariant: inside, all names are in snake_case, as JSON-RPC has them; the older protocol is a
-//! matter of [`names`] at the edge. A field that was asked for and is known is always answered.
+//! matter of `names` at the edge. A field that was asked for and is known is always answered.
 
 mod call;
 mod fields;
