@@ -241,8 +241,7 @@ impl<P: Peer> Pool<P> {
             let (first, second) = (first.hash(keyed), second.hash(keyed));
             // With one hash both positions are in its chain already.
             if first != second {
-                large.index.replace(first, one, other);
-                large.index.replace(second, other, one);
+                large.index.swap((first, one), (second, other));
             }
         }
     }

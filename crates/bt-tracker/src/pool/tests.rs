@@ -91,6 +91,21 @@ proptest! {
 }
 
 #[test]
+fn peers_of_one_chain_that_change_places_are_found() {
+    let steps = [
+        (63, 203, true),
+        (39, 12, true),
+        (109, 20, true),
+        (70, 64, true),
+        (124, 21, true),
+        (20, 104, true),
+        (228, 238, true),
+        (0, 133, false),
+    ];
+    agrees::<V4>(false, steps.into());
+}
+
+#[test]
 fn a_subscriber_is_crowded_at_64_peers_whatever_the_size_of_the_swarm() {
     let hash = KeyedHash::new(&mut Rng::from_seed(1));
     for others in [0, 1, 1_000] {
