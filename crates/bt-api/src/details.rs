@@ -62,6 +62,17 @@ pub struct File {
 }
 
 impl Details {
+    /// Returns for each piece whether it is there; of no piece while that is not known.
+    pub fn pieces_there(&self) -> impl Iterator<Item = bool> + '_ {
+        self.pieces.iter().flat_map(|pieces| {
+            let bit = |number: u32| {
+                let byte = pieces.as_bytes().get(number as usize / 8).copied().unwrap_or(0);
+                byte << (number % 8) & 0x80 != 0
+            };
+            (0..pieces.len()).map(bit)
+        })
+    }
+
     /// Returns the files of a torrent: those of its details, or what its file says while it does
     /// not run.
     pub fn files_of(details: Option<&Details>, torrent: &Torrent) -> Vec<File> {

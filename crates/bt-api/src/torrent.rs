@@ -95,7 +95,7 @@ pub struct Labels {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QueuePlace {
-    /// Its place: 0 comes first. Dense over all torrents.
+    /// Its place: the least comes first. Where torrents went, gaps are left until others move.
     pub place: u32,
     /// It runs whatever the queue says.
     pub forced: bool,
@@ -197,6 +197,8 @@ pub struct Live {
     pub phase_since: u64,
     /// What its trackers said.
     pub trackers: TrackerSummary,
+    /// Why the last move of its data failed; it goes on where its data is.
+    pub move_trouble: Option<String>,
 }
 
 /// What a torrent does.
@@ -237,8 +239,8 @@ pub struct TrackerSummary {
     pub seeders: Option<u32>,
     /// Most leechers that a tracker counts.
     pub leechers: Option<u32>,
-    /// Seconds until the next announce.
-    pub next_in: u64,
+    /// When the next announce is due, in seconds since 1970; 0 if that is not known.
+    pub next_at: u64,
 }
 
 impl Torrent {
@@ -295,6 +297,11 @@ impl Torrent {
             totals.bad = totals.bad.saturating_add(view.bytes_bad);
         }
         totals
+    }
+
+    /// Returns the seconds without payload, of what it does now.
+    pub fn quiet_for(&self, now: u64) -> u64 {
+        now.saturating_sub(self.record.dates.active.unwrap_or(0).max(self.live.phase_since))
     }
 
     /// Returns the seconds of downloading and of seeding, over all runs.

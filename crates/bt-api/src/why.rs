@@ -60,6 +60,9 @@ pub fn why(torrent: &Torrent, details: &Details, state: &DaemonState) -> Why {
         discovery(torrent, state, &mut why);
     }
     limits(torrent, state, &mut why);
+    if let Some(trouble) = &torrent.live.move_trouble {
+        why.fact(format!("{trouble}."));
+    }
     why
 }
 

@@ -9,6 +9,7 @@
 
 mod clock;
 mod config;
+mod disk_space;
 mod http;
 mod keeper;
 mod queue;

@@ -55,7 +55,7 @@ pub(super) fn properties(torrent: &Torrent, all: &DaemonState) -> Value {
         "popularity": 0.0,
         "private": private,
         "progress": torrent.progress(),
-        "reannounce": torrent.live.trackers.next_in,
+        "reannounce": torrent.live.trackers.next_at.saturating_sub(all.now),
     });
     if let Value::Object(object) = &mut object {
         let more = json!({
@@ -171,14 +171,8 @@ pub(super) fn of_number(number: i64) -> Option<Priority> {
 
 /// Returns `torrents/pieceStates`: 0 missing, 2 there.
 pub(super) fn piece_states(details: Option<&Details>) -> Value {
-    let Some(pieces) = details.and_then(|details| details.pieces.as_ref()) else {
-        return Value::Array(Vec::new());
-    };
-    let has = |number: u32| {
-        let byte = pieces.as_bytes().get(number as usize / 8).copied().unwrap_or(0);
-        byte << (number % 8) & 0x80 != 0
-    };
-    (0..pieces.len()).map(|number| if has(number) { 2 } else { 0 }).collect()
+    let there = details.into_iter().flat_map(Details::pieces_there);
+    there.map(|is_there| if is_there { 2 } else { 0 }).collect()
 }
 
 /// Returns `torrents/pieceHashes`.

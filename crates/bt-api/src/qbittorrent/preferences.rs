@@ -5,6 +5,7 @@
 //! Invariant: what is set and unknown is ignored. No program to run can be set.
 
 use crate::settings::{Schedule, SeedAction};
+use crate::settings_patch::{SettingsPatch, switched};
 use crate::state::DaemonState;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -201,7 +202,7 @@ pub(super) fn set(wanted: &Map<String, Value>, state: &DaemonState) -> Value {
     // 0 means none.
     let rate = |key: &str| count(key).map(|rate| Some(rate).filter(|rate| *rate > 0));
     let text = |key: &str| wanted.get(key).and_then(Value::as_str);
-    let mut patch = Patch::default();
+    let mut patch = SettingsPatch::default();
     for (key, place) in [("dht", "dht"), ("lsd", "lsd"), ("pex", "pex")] {
         patch.set(&["session", place], flag(key));
     }
@@ -260,7 +261,7 @@ pub(super) fn set(wanted: &Map<String, Value>, state: &DaemonState) -> Value {
     if let Some(schedule) = schedule(wanted, now.schedule) {
         patch.set(&["schedule"], Some(schedule));
     }
-    patch.0.into()
+    patch.into_value()
 }
 
 fn schedule(wanted: &Map<String, Value>, now: Option<Schedule>) -> Option<Value> {
@@ -282,39 +283,6 @@ fn schedule(wanted: &Map<String, Value>, now: Option<Schedule>) -> Option<Value>
     let enabled = wanted.get("scheduler_enabled").and_then(Value::as_bool);
     let changed = switched(enabled, is_changed.then_some(value), now, value);
     changed.map(|schedule| serde_json::to_value(schedule).unwrap_or_default())
-}
-
-/// Returns the new value of a limit with a switch beside it. `Some(None)` switches it off. A value
-/// without the switch changes a limit that is on.
-fn switched<T>(
-    switch: Option<bool>,
-    value: Option<T>,
-    now: Option<T>,
-    default: T,
-) -> Option<Option<T>> {
-    match switch {
-        Some(false) => Some(None),
-        Some(true) => Some(Some(value.or(now).unwrap_or(default))),
-        None => value.filter(|_| now.is_some()).map(Some),
-    }
-}
-
-/// A merge patch (RFC 7396) that grows.
-#[derive(Debug, Default)]
-struct Patch(Map<String, Value>);
-
-impl Patch {
-    /// Sets the value at a path of keys, if there is one.
-    fn set(&mut self, path: &[&str], value: Option<impl Into<Value>>) {
-        let (Some(value), Some((last, parents))) = (value, path.split_last()) else { return };
-        let mut object = &mut self.0;
-        for key in parents {
-            let inner = object.entry(*key).or_insert_with(|| Map::new().into());
-            let Value::Object(inner) = inner else { return };
-            object = inner;
-        }
-        object.insert((*last).to_owned(), value.into());
-    }
 }
 
 /// Returns `transfer/info`.

@@ -67,7 +67,7 @@ pub(super) const FIELDS: &[(&str, Field)] = &[
         Limit::Unlimited => (-1.0).into(),
         Limit::At(limit) => limit.into(),
     }),
-    ("reannounce", |t, _| t.live.trackers.next_in.into()),
+    ("reannounce", |t, s| t.live.trackers.next_at.saturating_sub(s.now).into()),
     ("root_path", |t, _| root_path(t).into()),
     ("save_path", |t, _| path(save_path(t)).into()),
     ("seeding_time", |t, s| t.seconds(s.now).1.into()),

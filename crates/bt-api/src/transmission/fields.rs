@@ -9,6 +9,7 @@
 use crate::details::{Details, File, Needs};
 use crate::state::DaemonState;
 use crate::torrent::{Limit, Phase, Torrent};
+use crate::tracker_url::authority;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bt_model::{PeerView, PieceOrder, Priority, TrackerStanding, TrackerView};
@@ -239,6 +240,9 @@ fn error(torrent: &Torrent) -> (u8, String) {
     if let Some(fault) = fault {
         return (3, format!("the disk: {}", fault.name()));
     }
+    if let Some(why) = &torrent.live.move_trouble {
+        return (3, why.clone());
+    }
     match &torrent.live.trackers.trouble {
         Some(said) if torrent.record.settings.running => (2, said.clone()),
         _ => (0, String::new()),
@@ -255,10 +259,7 @@ fn eta(s: &Source<'_>) -> Value {
 fn is_stalled(s: &Source<'_>) -> Value {
     let is_active = matches!(s.torrent.live.phase, Phase::Downloading | Phase::Seeding);
     let limit = u64::from(s.state.settings.queue.stalled_after.unwrap_or(60));
-    let dates = s.torrent.record.dates;
-    let quiet =
-        s.state.now.saturating_sub(dates.active.unwrap_or(0).max(s.torrent.live.phase_since));
-    (is_active && quiet > limit).into()
+    (is_active && s.torrent.quiet_for(s.state.now) > limit).into()
 }
 
 /// Bytes of what is wanted and missing that a connected peer can give: all of it, or nothing.
@@ -270,16 +271,10 @@ fn desired_available(s: &Source<'_>) -> Value {
 
 /// For each piece, -1 where it is here, and else how many seeds are connected.
 fn availability(s: &Source<'_>) -> Value {
-    let Some(pieces) = s.details.and_then(|details| details.pieces.as_ref()) else {
-        return Value::Array(Vec::new());
-    };
     let seeds = s.view(|view| view.seeds as u64);
     let seeds = i64::try_from(seeds).unwrap_or(i64::MAX);
-    let has = |number: u32| {
-        let byte = pieces.as_bytes().get(number as usize / 8).copied().unwrap_or(0);
-        byte << (number % 8) & 0x80 != 0
-    };
-    (0..pieces.len()).map(|number| if has(number) { -1 } else { seeds }).collect()
+    let there = s.details.into_iter().flat_map(Details::pieces_there);
+    there.map(|is_there| if is_there { -1 } else { seeds }).collect()
 }
 
 fn magnet(torrent: &Torrent) -> String {
@@ -502,9 +497,7 @@ fn scrape(url: &str) -> String {
 
 /// Returns host and port.
 fn host(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority(url);
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("https") if !has_port => format!("{host}:443"),

@@ -8,6 +8,7 @@
 use super::call::RpcError;
 use super::{RPC_SEMVER, RPC_VERSION, RPC_VERSION_MINIMUM, VERSION};
 use crate::settings::Schedule;
+use crate::settings_patch::{SettingsPatch, switched};
 use crate::state::DaemonState;
 use crate::torrent::Phase;
 use serde_json::{Map, Value, json};
@@ -148,40 +149,37 @@ fn fixed(state: &DaemonState) -> Keys {
 /// Returns the change of our settings that these keys ask for: a merge patch.
 pub(super) fn set(params: &Map<String, Value>, state: &DaemonState) -> Result<Value, RpcError> {
     let now = &state.settings;
-    let mut patch = Map::new();
-    let mut session = Map::new();
+    let mut patch = SettingsPatch::default();
     for (key, place) in [("dht_enabled", "dht"), ("lpd_enabled", "lsd"), ("pex_enabled", "pex")] {
-        insert(&mut session, place, flag(params, key));
+        patch.set(&["session", place], flag(params, key));
     }
-    insert(&mut session, "connections_max", number(params, "peer_limit_global"));
-    insert(&mut session, "peers_max", number(params, "peer_limit_per_torrent"));
+    for (key, place) in
+        [("peer_limit_global", "connections_max"), ("peer_limit_per_torrent", "peers_max")]
+    {
+        patch.set(&["session", place], number(params, key));
+    }
     let rates = now.session.limits;
-    let mut limits = Map::new();
-    insert(&mut limits, "down", rate(params, "speed_limit_down", rates.down));
-    insert(&mut limits, "up", rate(params, "speed_limit_up", rates.up));
-    nest(&mut session, "limits", limits);
-    nest(&mut patch, "session", session);
-
-    let mut slow = Map::new();
+    patch.set(&["session", "limits", "down"], rate(params, "speed_limit_down", rates.down));
+    patch.set(&["session", "limits", "up"], rate(params, "speed_limit_up", rates.up));
     for (key, place) in [("alt_speed_down", "down"), ("alt_speed_up", "up")] {
-        insert(&mut slow, place, number(params, key).map(|kilo| kilo.saturating_mul(KILO)));
+        let value = number(params, key).map(|kilo| kilo.saturating_mul(KILO));
+        patch.set(&["slow_limits", place], value);
     }
-    nest(&mut patch, "slow_limits", slow);
-    insert(&mut patch, "slow", flag(params, "alt_speed_enabled"));
-    insert(&mut patch, "schedule", schedule(params, now.schedule));
-    insert(&mut patch, "start_added", flag(params, "start_added_torrents"));
+    patch.set(&["slow"], flag(params, "alt_speed_enabled"));
+    patch.set(&["schedule"], schedule(params, now.schedule));
+    patch.set(&["start_added"], flag(params, "start_added_torrents"));
 
-    let mut queue = Map::new();
     let stalled = number(params, "queue_stalled_minutes").map(|minutes| minutes.saturating_mul(60));
+    let size = |key: &str| number(params, key);
     for (switch, value, place, before, default) in [
         (
             "download_queue_enabled",
-            number(params, "download_queue_size"),
+            size("download_queue_size"),
             "downloads",
             now.queue.downloads,
             DOWNLOADS,
         ),
-        ("seed_queue_enabled", number(params, "seed_queue_size"), "seeds", now.queue.seeds, SEEDS),
+        ("seed_queue_enabled", size("seed_queue_size"), "seeds", now.queue.seeds, SEEDS),
         (
             "queue_stalled_enabled",
             stalled,
@@ -190,29 +188,26 @@ pub(super) fn set(params: &Map<String, Value>, state: &DaemonState) -> Result<Va
             STALLED_MINUTES * 60,
         ),
     ] {
-        let value =
-            switched(flag(params, switch), value, before.map(u64::from), u64::from(default));
-        insert(&mut queue, place, value);
+        let before = before.map(u64::from);
+        let value = switched(flag(params, switch), value, before, u64::from(default));
+        patch.set(&["queue", place], value);
     }
-    nest(&mut patch, "queue", queue);
 
-    let mut seeds = Map::new();
     let ratio = params.get("seed_ratio_limit").and_then(Value::as_f64);
-    let before = now.seed_limits.ratio;
-    insert(&mut seeds, "ratio", switched(flag(params, "seed_ratio_limited"), ratio, before, RATIO));
+    let value = switched(flag(params, "seed_ratio_limited"), ratio, now.seed_limits.ratio, RATIO);
+    patch.set(&["seed_limits", "ratio"], value);
     let idle = number(params, "idle_seeding_limit");
-    let (switch, before) =
-        (flag(params, "idle_seeding_limit_enabled"), now.seed_limits.idle_minutes);
-    insert(&mut seeds, "idle_minutes", switched(switch, idle, before, IDLE_MINUTES));
-    nest(&mut patch, "seed_limits", seeds);
+    let switch = flag(params, "idle_seeding_limit_enabled");
+    let value = switched(switch, idle, now.seed_limits.idle_minutes, IDLE_MINUTES);
+    patch.set(&["seed_limits", "idle_minutes"], value);
 
-    insert(&mut patch, "dir", dir(params, "download_dir")?);
+    patch.set(&["dir"], dir(params, "download_dir")?);
     let place = dir(params, "incomplete_dir")?;
     let before = now.incomplete_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
     let default = now.dir.join("incomplete").to_string_lossy().into_owned();
     let switch = flag(params, "incomplete_dir_enabled");
-    insert(&mut patch, "incomplete_dir", switched(switch, place, before, default));
-    Ok(patch.into())
+    patch.set(&["incomplete_dir"], switched(switch, place, before, default));
+    Ok(patch.into_value())
 }
 
 fn flag(params: &Map<String, Value>, key: &str) -> Option<bool> {
@@ -222,21 +217,6 @@ fn flag(params: &Map<String, Value>, key: &str) -> Option<bool> {
 fn number(params: &Map<String, Value>, key: &str) -> Option<u64> {
     let value = params.get(key)?;
     value.as_u64().or_else(|| value.as_f64().filter(|number| *number >= 0.0).map(|n| n as u64))
-}
-
-/// Returns the new value of a limit with a switch beside it. `Some(None)` switches it off. A value
-/// without the switch changes a limit that is on.
-fn switched<T>(
-    switch: Option<bool>,
-    value: Option<T>,
-    now: Option<T>,
-    default: T,
-) -> Option<Option<T>> {
-    match switch {
-        Some(false) => Some(None),
-        Some(true) => Some(Some(value.or(now).unwrap_or(default))),
-        None => value.filter(|_| now.is_some()).map(Some),
-    }
 }
 
 fn rate(params: &Map<String, Value>, key: &str, now: Option<u64>) -> Option<Option<u64>> {
@@ -268,18 +248,6 @@ fn dir(params: &Map<String, Value>, key: &str) -> Result<Option<String>, RpcErro
         return Err(RpcError::new(3, format!("{} is not absolute", key.replace('_', "-"))));
     }
     Ok(Some(text.to_owned()))
-}
-
-fn insert(object: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        object.insert(key.into(), value.into());
-    }
-}
-
-fn nest(object: &mut Map<String, Value>, key: &str, inner: Map<String, Value>) {
-    if !inner.is_empty() {
-        object.insert(key.into(), inner.into());
-    }
 }
 
 /// Returns the statistics.

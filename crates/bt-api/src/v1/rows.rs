@@ -7,6 +7,7 @@
 use crate::details::Details;
 use crate::state::DaemonState;
 use crate::torrent::{Phase, Torrent};
+use crate::tracker_url::host;
 use bt_model::{PeerView, PieceOrder, Priority, SlowReason, TrackerStanding, TrackerView};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -209,6 +210,7 @@ fn state_row(torrent: &Torrent) -> StateRow {
         Phase::Moving => ("moving", None),
         Phase::Failed(why) => ("failed", Some(why.clone())),
     };
+    let error = error.or_else(|| torrent.live.move_trouble.clone());
     let slow = torrent.live.view.as_ref().and_then(|view| view.slow);
     StateRow { state: state.into(), error, reason: slow.map(|slow| reason(slow).into()) }
 }
@@ -251,17 +253,6 @@ fn swarm_row(torrent: &Torrent) -> SwarmRow {
             .map(|url| host(&url).to_owned())
             .unwrap_or_default(),
         tracker_trouble: said.trouble.clone(),
-    }
-}
-
-/// Returns the host of a URL, without user, password, port and path.
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
     }
 }
 
@@ -384,21 +375,18 @@ pub fn trackers(details: &Details) -> Vec<TrackerRow> {
 
 /// Returns the pieces as runs, `[missing, have, missing, …]`; empty while they are not known.
 pub fn pieces(details: &Details) -> Vec<u32> {
-    let Some(have) = &details.pieces else { return Vec::new() };
     let mut runs = vec![0];
-    let mut is_there = false;
-    for number in 0..have.len() {
-        let byte = have.as_bytes().get(number as usize / 8).copied().unwrap_or(0);
-        let has = byte << (number % 8) & 0x80 != 0;
-        if has != is_there {
+    let mut was_there = false;
+    for is_there in details.pieces_there() {
+        if is_there != was_there {
             runs.push(0);
-            is_there = has;
+            was_there = is_there;
         }
         if let Some(run) = runs.last_mut() {
             *run += 1;
         }
     }
-    runs
+    if details.pieces.is_some() { runs } else { Vec::new() }
 }
 
 /// The daemon as a whole.
@@ -474,17 +462,6 @@ mod tests {
         assert_eq!(json[0]["name"], "two");
         assert_eq!((&json[0]["state"], &json[0]["error"]), (&"failed".into(), &"no disk".into()));
         assert!(torrents(&state, Some(999)).full, "a number that is not ours");
-    }
-
-    #[test]
-    fn a_tracker_is_shown_by_its_host_alone() {
-        for (url, name) in [
-            ("http://user:pass@tracker.example:80/KEY/announce", "tracker.example"),
-            ("udp://[2001:db8::1]:6969", "2001:db8::1"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(host(url), name);
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::App;
 use super::gate::{Caller, may};
+use crate::disk_space;
 use axum::body::Bytes;
 use axum::extract::{FromRequest as _, Request as HttpRequest, State};
 use axum::http::{HeaderName, Method, StatusCode, header};
@@ -15,7 +16,6 @@ use axum::{Extension, Router};
 use bt_api::transmission::{self, Call, Plan, Request, SystemQuery, SystemReply};
 use bt_api::{CommandReply, Fault};
 use serde_json::Value;
-use std::path::PathBuf;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("x-transmission-session-id");
 const RPC_VERSION: HeaderName = HeaderName::from_static("x-transmission-rpc-version");
@@ -113,15 +113,9 @@ async fn run(app: &App, plan: &Plan) -> Result<Vec<CommandReply>, Fault> {
 /// Asks the machine what an answer needs of it.
 async fn ask(ask: Option<SystemQuery>) -> Option<SystemReply> {
     match ask? {
-        SystemQuery::FreeSpace(path) => Some(SystemReply::Space(space(path).await)),
+        SystemQuery::FreeSpace(path) => {
+            let space = disk_space::of(path).await;
+            Some(SystemReply::Space(space.map(|space| (space.free, space.total))))
+        }
     }
-}
-
-async fn space(path: PathBuf) -> Option<(u64, u64)> {
-    let look = move || {
-        let stat = rustix::fs::statvfs(&path).ok()?;
-        let bytes = |blocks: u64| blocks.checked_mul(stat.f_frsize);
-        Some((bytes(stat.f_bavail)?, bytes(stat.f_blocks)?))
-    };
-    tokio::task::spawn_blocking(look).await.ok().flatten()
 }

@@ -9,7 +9,7 @@ use super::auth::{Auth, TOKEN_NAME_MAX, TOKENS_MAX};
 use super::gate::{Caller, known_only};
 use super::{App, LOGIN_BYTES_MAX};
 use crate::token::Scope;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,7 @@ use bt_api::v1::{self, Action, AddRequest, SessionRow, TorrentList, TorrentRow};
 use bt_api::{Command, DaemonSettings, Details, FaultKind, Needs, TorrentPatch, Why};
 use bt_types::InfoHash;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -54,6 +55,18 @@ pub(super) fn router() -> Router<App> {
         .layer(middleware::from_fn(known_only))
         .route("/login", post(log_in).layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX)))
         .route("/logout", post(log_out))
+}
+
+/// A body of JSON. One that is none is refused with the reason.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &S) -> Result<Body<T>, Refused> {
+        let body = Json::from_request(request, state).await;
+        body.map(|Json(value)| Body(value)).map_err(|error| invalid(&error.body_text()))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,8 +163,7 @@ async fn add(State(app): State<App>, request: Request) -> Result<Response, Refus
         let form = Multipart::from_request(request, &()).await.map_err(|error| invalid(&error))?;
         read_form(form).await?
     } else {
-        let body = Json::<AddRequest>::from_request(request, &()).await;
-        (body.map_err(|error| invalid(&error.body_text()))?.0, None)
+        (Body::<AddRequest>::from_request(request, &()).await?.0, None)
     };
     let command = wanted.command(file).map_err(|error| invalid(&error))?;
     let done = app.keeper.run(command).await?;
@@ -180,10 +192,9 @@ async fn read_form(mut form: Multipart) -> Result<(AddRequest, Option<Vec<u8>>),
 async fn set_torrent(
     State(app): State<App>,
     Path(hash): Path<String>,
-    body: Result<Json<TorrentPatch>, axum::extract::rejection::JsonRejection>,
+    Body(patch): Body<TorrentPatch>,
 ) -> Result<Json<TorrentRow>, Refused> {
     let hash = known(&app, &hash)?;
-    let Json(patch) = body.map_err(|error| invalid(&error.body_text()))?;
     app.keeper.run(Command::Change(vec![hash], Box::new(patch))).await?;
     torrent(State(app), Path(hash.to_string())).await
 }
@@ -191,10 +202,9 @@ async fn set_torrent(
 async fn act(
     State(app): State<App>,
     Path(hash): Path<String>,
-    body: Result<Json<Action>, axum::extract::rejection::JsonRejection>,
+    Body(action): Body<Action>,
 ) -> Result<StatusCode, Refused> {
     let hash = known(&app, &hash)?;
-    let Json(action) = body.map_err(|error| invalid(&error.body_text()))?;
     app.keeper.run(action.command(hash).map_err(|error| invalid(&error))?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -222,9 +232,8 @@ async fn settings(State(app): State<App>) -> Json<DaemonSettings> {
 
 async fn set_settings(
     State(app): State<App>,
-    body: Result<Json<Value>, axum::extract::rejection::JsonRejection>,
+    Body(patch): Body<Value>,
 ) -> Result<Json<DaemonSettings>, Refused> {
-    let Json(patch) = body.map_err(|error| invalid(&error.body_text()))?;
     app.keeper.run(Command::Settings(patch)).await?;
     Ok(settings(State(app)).await)
 }
@@ -237,9 +246,8 @@ async fn categories(State(app): State<App>) -> Json<Value> {
 async fn set_category(
     State(app): State<App>,
     Path(name): Path<String>,
-    body: Result<Json<bt_api::Category>, axum::extract::rejection::JsonRejection>,
+    Body(category): Body<bt_api::Category>,
 ) -> Result<StatusCode, Refused> {
-    let Json(category) = body.map_err(|error| invalid(&error.body_text()))?;
     app.keeper.run(Command::Category(name, Some(category))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -262,9 +270,8 @@ struct Login {
 async fn log_in(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    body: Result<Json<Login>, axum::extract::rejection::JsonRejection>,
+    Body(Login { user, password }): Body<Login>,
 ) -> Result<Response, Refused> {
-    let Json(Login { user, password }) = body.map_err(|error| invalid(&error.body_text()))?;
     let Some(cookie) = app.auth.log_in(caller.from, &user, &password).await else {
         let why = json!({ "error": "wrong name or password" });
         return Ok((StatusCode::UNAUTHORIZED, Json(why)).into_response());
@@ -301,9 +308,8 @@ struct NewToken {
 
 async fn new_token(
     State(app): State<App>,
-    body: Result<Json<NewToken>, axum::extract::rejection::JsonRejection>,
+    Body(NewToken { name, scope }): Body<NewToken>,
 ) -> Result<Response, Refused> {
-    let Json(NewToken { name, scope }) = body.map_err(|error| invalid(&error.body_text()))?;
     if name.is_empty() || name.len() > TOKEN_NAME_MAX {
         let why = format!("a token's name has 1 to {TOKEN_NAME_MAX} bytes");
         return Err(Refused::new(FaultKind::Invalid, why));

@@ -4,9 +4,8 @@
 //! Must not know: dialects.
 //! Invariant: a move that was begun is noted until it is done, so that a restart goes on with it.
 
-use super::{Keeper, not_stored, refused};
+use super::{Keeper, refused};
 use crate::clock::now;
-use crate::store::Batch;
 use bt_api::{Fault, FaultKind, Phase, Record};
 use bt_session::TorrentState;
 use bt_types::InfoHash;
@@ -219,7 +218,7 @@ impl Keeper {
                 record.moving_to = None;
                 record.final_dir = None;
                 if failed.is_none() {
-                    record.dir = dir;
+                    record.dir = dir.clone();
                 }
             };
             let _turn = keeper.turn.lock().await;
@@ -231,13 +230,21 @@ impl Keeper {
             match failed.or(noted) {
                 Some(why) => {
                     tracing::warn!(%hash, %why, "a move failed");
-                    keeper.fail(hash, why);
+                    keeper.tell_of_move(hash, Some(why));
                 }
-                None => keeper.update(|state| {
-                    state.change(hash, |torrent| torrent.set_phase(Phase::Stopped, now()));
-                }),
+                None => keeper.tell_of_move(hash, None),
             }
             keeper.refresh(hash);
+        });
+    }
+
+    /// Notes how the last move of a torrent's data ended.
+    fn tell_of_move(&self, hash: InfoHash, trouble: Option<String>) {
+        self.update(|state| {
+            state.change(hash, |torrent| {
+                torrent.live.move_trouble = trouble;
+                torrent.set_phase(Phase::Stopped, now());
+            });
         });
     }
 
@@ -259,25 +266,8 @@ impl Keeper {
         })?;
         handle.rename_file(file, path).await.map_err(|error| refused(&error))?;
         let names = handle.names();
-        self.note(hash, |record| record.names = names).await?;
+        self.note(hash, |record| record.names = names.clone()).await?;
         self.refresh(hash);
-        Ok(())
-    }
-
-    /// Changes what is kept of a torrent: stores it, then changes the state.
-    pub(super) async fn note(
-        &self,
-        hash: InfoHash,
-        change: impl FnOnce(&mut Record),
-    ) -> Result<(), Fault> {
-        let torrent = self.torrent(hash)?;
-        let mut record = torrent.record.clone();
-        change(&mut record);
-        let changed = bt_api::Torrent { record, ..(*torrent).clone() };
-        let mut batch = Batch::default();
-        batch.record(hash, &changed.kept(now()));
-        self.store.write(batch).await.map_err(|error| not_stored(&error))?;
-        self.update(|state| state.change(hash, |torrent| torrent.record = changed.record));
         Ok(())
     }
 }

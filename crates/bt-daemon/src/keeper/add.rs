@@ -37,7 +37,7 @@ impl Keeper {
         let hash = hash.ok_or_else(|| {
             Fault::new(FaultKind::NotATorrent, "it has no info-hash of version 1")
         })?;
-        super::change::check_labels(&add.patch)?;
+        super::labels::check_labels(&add.patch)?;
         let count = match &found {
             Found::Torrent(metainfo, _) => metainfo.info.files.len(),
             Found::Link(..) => LINK_FILES_MAX,

@@ -8,17 +8,20 @@
 mod act;
 mod add;
 mod change;
+mod labels;
 mod open;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turns;
 mod undo;
 mod watch;
 
 use crate::clock::now;
-
 use crate::store::{Batch, Store, StoreError, TOKENS, TOTALS};
 use crate::token::Token;
-use bt_api::{Command, CommandReply, DaemonState, Details, Fault, FaultKind, File, Needs, Torrent};
+use bt_api::{
+    Command, CommandReply, DaemonState, Details, Fault, FaultKind, File, Needs, Record, Torrent,
+};
 use bt_session::{OneShot, Reader, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -198,6 +201,33 @@ impl Keeper {
             batch.value(TOTALS, &(up, down));
         }
         self.store.write(batch).await
+    }
+
+    /// Changes what is kept of a torrent: stores it, then changes the state.
+    async fn note(&self, hash: InfoHash, change: impl Fn(&mut Record)) -> Result<(), Fault> {
+        self.note_all(&[hash], Batch::default(), |_, record| change(record)).await
+    }
+
+    /// Changes what is kept of torrents: stores it together with the batch, then changes the state.
+    async fn note_all(
+        &self,
+        hashes: &[InfoHash],
+        mut batch: Batch,
+        change: impl Fn(InfoHash, &mut Record),
+    ) -> Result<(), Fault> {
+        for hash in hashes {
+            let mut torrent = (*self.torrent(*hash)?).clone();
+            change(*hash, &mut torrent.record);
+            batch.record(*hash, &torrent.kept(now()));
+        }
+        self.store.write(batch).await.map_err(|error| not_stored(&error))?;
+        self.update(|state| {
+            // Sums may have grown while it was written: the record of now is changed.
+            for hash in hashes {
+                state.change(*hash, |torrent| change(*hash, &mut torrent.record));
+            }
+        });
+        Ok(())
     }
 
     fn state_mut(&self) -> RwLockWriteGuard<'_, DaemonState> {

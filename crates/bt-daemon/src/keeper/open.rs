@@ -67,6 +67,7 @@ impl Keeper {
             stop: watch::Sender::new(false),
         });
         tokio::spawn(Arc::clone(&keeper).watch());
+        tokio::spawn(Arc::clone(&keeper).watch_space());
         keeper.resume_all(torrents).await;
         Ok(keeper)
     }

@@ -218,3 +218,29 @@ async fn the_end_waits_for_who_has_the_session() {
     drop(held);
     timeout(PATIENCE, stop).await.expect("in time");
 }
+
+#[tokio::test]
+async fn a_move_that_failed_is_told_until_the_next_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let hash = add(&keeper).await;
+    let data = dir.path().join("data/a");
+    std::fs::create_dir_all(dir.path().join("data")).expect("a directory");
+    std::fs::write(data, b"x").expect("data");
+    let taken = dir.path().join("taken");
+    std::fs::create_dir_all(taken.join("a/full")).expect("a directory in the way");
+    let move_to = |dir: &Path| {
+        let (torrents, dir) = (vec![hash], dir.to_owned());
+        keeper.run(Command::Move { torrents, dir, move_data: true })
+    };
+    move_to(&taken).await.expect("a move that begins");
+    until(&keeper, hash, |torrent| torrent.live.move_trouble.is_some()).await;
+    keeper.refresh(hash);
+    let torrent = keeper.torrent(hash).expect("a torrent");
+    assert!(torrent.live.move_trouble.is_some() && torrent.record.moving_to.is_none());
+    assert_eq!(torrent.record.dir, dir.path().join("data"), "it is where its data is");
+    let free = dir.path().join("free");
+    move_to(&free).await.expect("a move that begins");
+    until(&keeper, hash, |torrent| torrent.record.dir == free).await;
+    until(&keeper, hash, |torrent| torrent.live.move_trouble.is_none()).await;
+}

@@ -107,7 +107,6 @@ impl Keeper {
         // What came of itself stays, and where the data lies is not a matter of records.
         let record = Record {
             dates: bt_api::Dates { edited: Some(now()), ..now_is.dates },
-            totals: now_is.totals,
             names: now_is.names.clone(),
             dir: now_is.dir.clone(),
             final_dir: now_is.final_dir.clone(),
@@ -118,7 +117,10 @@ impl Keeper {
             ..before
         };
         let settings = record.settings.clone();
-        self.note(hash, |place| *place = record).await?;
+        let taken_back = |place: &mut Record| {
+            *place = Record { totals: place.totals, ..record.clone() };
+        };
+        self.note(hash, taken_back).await?;
         if let Some(handle) = self.handle(hash) {
             handle
                 .change(|wanted| {

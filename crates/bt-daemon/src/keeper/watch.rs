@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(400);
 const SAVE: u64 = 60;
 /// All trackers are looked at within this many seconds.
 const SWEEP: usize = 30;
+/// Times of the next announce that differ by no more seconds are one: it is read off by the second.
+const SAME_TIME: u64 = 2;
 
 impl Keeper {
     /// Follows the session until the daemon stops.
@@ -48,6 +50,24 @@ impl Keeper {
                     self.follow_up().await;
                 }
             }
+            if self.session().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Looks at the space where data goes, until the daemon stops. A file system that does not
+    /// answer holds up nothing else.
+    pub(super) async fn watch_space(self: Arc<Self>) {
+        let mut at_times = interval(Duration::from_secs(10));
+        loop {
+            tokio::select! {
+                () = self.asked_to_stop() => return,
+                _ = at_times.tick() => {}
+            }
+            let dir = self.state().settings.dir.clone();
+            let space = crate::disk_space::of_nearest(dir).await;
+            self.state_mut().free_space = space.map(|space| space.free);
             if self.session().is_none() {
                 return;
             }
@@ -166,7 +186,6 @@ impl Keeper {
     }
 
     pub(super) async fn every_second(self: &Arc<Self>, ticks: u64) {
-        let free = self.free_space(ticks);
         self.switch_speeds().await;
         let session = match self.session() {
             Some(session) => session.view().await,
@@ -176,7 +195,6 @@ impl Keeper {
             let mut state = self.state_mut();
             state.now = now();
             state.session = session;
-            state.free_space = free.or(state.free_space);
             let is_checked =
                 |torrent: &&Arc<Torrent>| matches!(torrent.live.phase, Phase::Checking { .. });
             let checking: Vec<InfoHash> =
@@ -210,15 +228,6 @@ impl Keeper {
                 tracing::error!(%error, "sums could not be stored");
             }
         }
-    }
-
-    /// Returns the bytes that are free where data goes, at times.
-    fn free_space(&self, ticks: u64) -> Option<u64> {
-        if ticks % 10 != 1 {
-            return None;
-        }
-        let dir = self.state().settings.dir.clone();
-        free_bytes(&dir)
     }
 
     /// Turns the alternative limits on and off at their times.
@@ -290,8 +299,12 @@ impl Keeper {
             all.into_iter().filter_map(|hash| Some((hash, self.handle(hash)?))).collect()
         };
         for (hash, handle) in some {
-            let said = summary(&handle.trackers().await);
+            let mut said = summary(&handle.trackers().await, now());
             self.update(|state| {
+                let before = state.torrent(hash).map_or(0, |torrent| torrent.live.trackers.next_at);
+                if said.next_at.abs_diff(before) <= SAME_TIME {
+                    said.next_at = before;
+                }
                 if state.torrent(hash).is_some_and(|torrent| torrent.live.trackers != said) {
                     state.change(hash, |torrent| torrent.live.trackers = said);
                 }
@@ -320,14 +333,13 @@ fn has_seeded_enough(torrent: &Torrent, settings: &bt_api::DaemonSettings, now: 
         return false;
     }
     let limits = torrent.seed_limits(settings);
-    let quiet_since = torrent.record.dates.active.unwrap_or(0).max(torrent.live.phase_since);
     limits.ratio.is_some_and(|limit| torrent.ratio().is_some_and(|ratio| ratio >= limit))
         || limits.minutes.is_some_and(|limit| torrent.seconds(now).1 / 60 >= limit)
-        || limits.idle_minutes.is_some_and(|limit| now.saturating_sub(quiet_since) / 60 >= limit)
+        || limits.idle_minutes.is_some_and(|limit| torrent.quiet_for(now) / 60 >= limit)
 }
 
 /// Sums up what trackers said.
-fn summary(trackers: &[TrackerView]) -> TrackerSummary {
+fn summary(trackers: &[TrackerView], now: u64) -> TrackerSummary {
     let works = trackers.iter().find(|tracker| tracker.standing == TrackerStanding::Works);
     let fails = trackers.iter().find(|tracker| {
         matches!(tracker.standing, TrackerStanding::Fails(_) | TrackerStanding::Gone)
@@ -337,16 +349,6 @@ fn summary(trackers: &[TrackerView]) -> TrackerSummary {
         trouble: fails.filter(|_| works.is_none()).map(|tracker| tracker.message.clone()),
         seeders: trackers.iter().filter_map(|tracker| tracker.seeders).max(),
         leechers: trackers.iter().filter_map(|tracker| tracker.leechers).max(),
-        next_in: works
-            .or(trackers.first())
-            .map_or(0, |tracker| tracker.next_in.as_secs() / 10 * 10),
+        next_at: works.or(trackers.first()).map_or(0, |t| now.saturating_add(t.next_in.as_secs())),
     }
-}
-
-/// Returns the bytes that are free on the file system of a path, or of the nearest directory above
-/// it that exists.
-pub(crate) fn free_bytes(path: &std::path::Path) -> Option<u64> {
-    let there = path.ancestors().find(|path| path.exists())?;
-    let stat = rustix::fs::statvfs(there).ok()?;
-    stat.f_bavail.checked_mul(stat.f_frsize)
 }
