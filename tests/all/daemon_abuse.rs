@@ -69,7 +69,7 @@ fn rows() -> Vec<Row<'static>> {
         ("POST", "/api/v1/torrents", &[JSON], br#"{"path":"/proc/self/mem"}"#, &[400, 415]),
         ("POST", "/api/v1/torrents", &[JSON], br#"{"source":"file:///etc/passwd"}"#, &[400]),
         ("POST", "/api/v1/torrents", &[JSON], br#"{"source":"ftp://127.0.0.1/x"}"#, &[400]),
-        ("POST", "/api/v1/torrents", &[JSON], br#"{"source":"http://169.254.169.254/latest"}"#, &[400, 502]),
+        ("POST", "/api/v1/torrents", &[JSON], br#"{"source":"http://169.254.169.254/latest"}"#, &[502]),
         ("POST", "/api/v1/torrents", &[JSON], br#"{"source":"magnet:?xt=urn:btih:1111111111111111111111111111111111111111","dir":"../x"}"#, &[400]),
         ("PATCH", "/api/v1/settings", &[JSON], br#"{"dir":"relative"}"#, &[400]),
         ("PATCH", "/api/v1/settings", &[JSON], br#"{"on_done":"rm -rf /"}"#, &[400]),

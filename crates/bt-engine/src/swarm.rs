@@ -275,7 +275,7 @@ impl Swarm {
     /// Adds addresses that a source other than a tracker named.
     pub(crate) fn found(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
         match source {
-            Source::User => self.add(now, PeerSource::User, addrs),
+            Source::User | Source::Api => self.add(now, PeerSource::User, addrs),
             Source::Link | Source::Host(_) if self.private => {}
             Source::Link => self.add(now, PeerSource::Link, addrs),
             Source::Host(host) => self.add(now, PeerSource::Host(host), addrs),

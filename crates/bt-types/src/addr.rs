@@ -24,6 +24,9 @@ pub enum Closeness {
 pub enum Source {
     /// The user: may name anything that can be connected to.
     User,
+    /// A program that asks over an API, for a user: may name all but the same link, where clouds
+    /// keep their secrets (169.254.169.254).
+    Api,
     /// The author of a magnet link or a torrent file: unknown, whichever user opened it.
     Link,
     /// Another host, known by the address that we talk to it on: a tracker, a peer, a DHT node, a
@@ -137,6 +140,7 @@ pub fn may_name(source: Source, addr: SocketAddr) -> bool {
     addr.port() != 0
         && match source {
             Source::User => true,
+            Source::Api => target != Closeness::Link,
             Source::Link => target == Closeness::Public,
             Source::Host(host) => closeness(host).is_some_and(|host| target <= host),
         }
@@ -226,6 +230,17 @@ mod tests {
         }
         assert!(may_name(Source::User, "127.0.0.1:9".parse().unwrap()));
         assert!(!may_name(Source::User, "0.0.0.0:9".parse().unwrap()));
+        for (target, may) in [
+            ("127.0.0.1:9696", true),
+            ("192.168.1.2:80", true),
+            ("1.2.3.4:80", true),
+            ("169.254.169.254:80", false),
+            ("[fe80::1]:80", false),
+            ("[::ffff:169.254.169.254]:80", false),
+            ("[64:ff9b::a9fe:a9fe]:80", false),
+        ] {
+            assert_eq!(may_name(Source::Api, target.parse().unwrap()), may, "{target}");
+        }
     }
 
     #[test]

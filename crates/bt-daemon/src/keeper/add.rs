@@ -12,6 +12,7 @@ use bt_api::{
 };
 use bt_metainfo::{Magnet, Metainfo};
 use bt_session::FetchError;
+use bt_types::Source;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -120,7 +121,7 @@ impl Keeper {
         if !is_url {
             return link(text);
         }
-        match self.fetch.fetch(text, FILE_MAX).await {
+        match self.fetch.fetch_for(Source::Api, text, FILE_MAX).await {
             Ok(bytes) => parse(bytes),
             Err(FetchError::Magnet(text)) => link(&text),
             Err(error) => Err(Fault::new(FaultKind::Network, error.to_string())),

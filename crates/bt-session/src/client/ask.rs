@@ -55,7 +55,17 @@ impl OneShot {
 
     /// Fetches a `.torrent` of at most `max` bytes from a URL that the user gave.
     pub async fn fetch(&self, url: &str, max: usize) -> Result<Vec<u8>, FetchError> {
-        let options = HttpOptions { max_body: max, ..HttpOptions::new(Source::User) };
+        self.fetch_for(Source::User, url, max).await
+    }
+
+    /// Fetches the same from a URL that this source names.
+    pub async fn fetch_for(
+        &self,
+        source: Source,
+        url: &str,
+        max: usize,
+    ) -> Result<Vec<u8>, FetchError> {
+        let options = HttpOptions { max_body: max, ..HttpOptions::new(source) };
         let reply = match self.egress.http_get(url, &options).await {
             Err(NetError::Magnet(link)) => return Err(FetchError::Magnet(link)),
             reply => reply?,
