@@ -98,7 +98,7 @@ impl Completions {
         }
         if budget.claim(SEGMENT * size_of::<Completion>()) {
             self.segments.push(vec![Completion::default(); SEGMENT].into());
-        } else {
+        } else if self.next > 0 {
             self.limit = self.next;
             self.next = 0;
         }
@@ -165,6 +165,17 @@ mod tests {
             !count(&mut done, 3) && count(&mut done, 0),
             "the newest is remembered, the oldest is not"
         );
+    }
+
+    #[test]
+    fn who_found_no_memory_at_first_remembers_as_many_later() {
+        let (mut done, hash) = (Done::new(100), InfoHash([1; 20]));
+        let addr = |host: u8| SocketAddr::from(([1, 1, 1, host], 1));
+        assert!(done.1.claim(1 << 20));
+        assert!(!done.count(hash, addr(0)), "what cannot be remembered does not count");
+        done.1.release(1 << 20);
+        assert!((0..100).all(|host| done.count(hash, addr(host))));
+        assert!((0..100).all(|host| !done.count(hash, addr(host))));
     }
 
     #[test]
