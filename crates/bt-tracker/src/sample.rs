@@ -65,7 +65,7 @@ impl Draw {
         let mut drawn = [Window::default(); WINDOWS_MAX as usize];
         for (number, window) in (0..windows).zip(&mut drawn) {
             let size = size + u64::from(number < longer);
-            let quota = quota + u64::from(number < fuller);
+            let quota = (quota + u64::from(number < fuller)).min(size);
             *window = Window { start, size, quota, first: self.below(size) };
             ahead(window.at(0, len));
             ahead(window.at(quota - 1, len));
@@ -120,7 +120,11 @@ mod tests {
         #[test]
         fn a_draw_is_full_and_has_no_position_twice(len in 0u32..5_000, wanted in 0usize..300, seed: u64) {
             let mut drawn = Vec::new();
-            let taken = Draw(seed).positions(len, wanted, |at| { drawn.push(at); true });
+            let mut ahead = Vec::new();
+            let mut draw = Draw(seed);
+            let taken =
+                draw.positions_ahead(len, wanted, |at| ahead.push(at), |at| { drawn.push(at); true });
+            prop_assert!(ahead.iter().all(|at| drawn.contains(at)));
             let distinct: BTreeSet<u32> = drawn.iter().copied().collect();
             prop_assert_eq!((taken, distinct.len()), (drawn.len(), drawn.len()));
             prop_assert_eq!(taken, wanted.min(len as usize));
