@@ -20,10 +20,11 @@ impl Table {
     /// Takes the time, and moves the cursor on, by as much as the time since the last call asks
     /// for. Called often, a call looks at few peers.
     pub(crate) fn sweep(&mut self, now: Time) {
+        let idle = now.as_micros().saturating_sub(self.clock.now.as_micros());
         self.clock.now = now;
         let (age, pass) = (self.clock.age(), self.clock.age() / PASSES);
         let since = |clock: &Clock| now.as_micros().saturating_sub(clock.done.as_micros());
-        if since(&self.clock) >= age {
+        if idle >= age {
             // No peer announced for a whole life: all are too old, and ticks have no meaning.
             self.pass(None);
             self.clock.done = now;

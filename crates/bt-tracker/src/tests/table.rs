@@ -188,6 +188,18 @@ fn who_renews_stays_however_long_the_tracker_runs() {
 }
 
 #[test]
+fn who_announced_within_its_life_stays_although_the_tracker_was_not_called() {
+    for first in [0, 450, 810, 899] {
+        let mut client = Client::new(Config::default());
+        client.announce(Time::from_secs(first), v4(1), &of(HASH, 1, 1));
+        for (silent, peers) in [(3_569, 1), (4_530, 0)] {
+            client.tracker.tend(Time::from_secs(first + silent));
+            assert_eq!(client.tracker.stats().peers, peers, "{first} and {silent} s");
+        }
+    }
+}
+
+#[test]
 fn shards_answer_as_one_tracker() {
     let config = Config { interval: Duration::from_secs(60), ..Config::default() };
     let mut shards = Tracker::shards(&config, [1; 32], 3);
