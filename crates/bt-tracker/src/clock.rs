@@ -28,7 +28,7 @@ impl Clock {
     /// Starts at [`Time::ZERO`].
     pub(crate) fn new(peer_age: Duration) -> Clock {
         let micros = u64::try_from(peer_age.as_micros()).unwrap_or(u64::MAX);
-        let unit = micros.div_ceil(AGE.into()).max(1);
+        let unit = micros.div_ceil(AGE.into()).clamp(1, u64::MAX / u64::from(AGE));
         Clock { unit, now: Time::ZERO, done: Time::ZERO, steps: 0, torrent: 0, left: None }
     }
 

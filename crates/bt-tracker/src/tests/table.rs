@@ -200,6 +200,14 @@ fn who_announced_within_its_life_stays_although_the_tracker_was_not_called() {
 }
 
 #[test]
+fn the_longest_interval_forgets_nobody() {
+    let mut client = Client::new(Config { interval: Duration::MAX, ..Config::default() });
+    client.announce(Time::ZERO, v4(1), &of(HASH, 1, 1));
+    client.tracker.tend(Time::from_secs(1 << 40));
+    assert_eq!(client.tracker.stats().peers, 1);
+}
+
+#[test]
 fn shards_answer_as_one_tracker() {
     let config = Config { interval: Duration::from_secs(60), ..Config::default() };
     let mut shards = Tracker::shards(&config, [1; 32], 3);
