@@ -282,10 +282,11 @@ impl Table {
             return Err(Failure::new("too many peers at this address").retry(FULL_RETRY));
         }
         let newcomer = peer.subscriber(&self.hash);
-        if self.peers >= self.limits.peers {
-            self.drop_peer(newcomer);
-        }
         for _ in 0..GIVE_WAY_MAX {
+            if self.peers >= self.limits.peers {
+                self.drop_peer(newcomer);
+                continue;
+            }
             // What gave way may have been the last peer of this swarm.
             let found = self.swarm(hash);
             if found.is_none() && self.torrents.len() >= self.limits.torrents {

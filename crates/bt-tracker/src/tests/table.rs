@@ -208,6 +208,24 @@ fn the_longest_interval_forgets_nobody() {
 }
 
 #[test]
+fn torrents_without_peers_do_not_lift_the_limit_of_peers() {
+    let mut client = Client::new(Config { peers_limit: 2, ..Config::default() });
+    for n in 0..5_000 {
+        let completed = Announce { event: Event::Completed, downloaded: 1, ..of(hash(n), n, 0) };
+        client.announce(Time::ZERO, v4(n), &completed);
+        let stopped = Announce { event: Event::Stopped, ..of(hash(n), n, 0) };
+        client.announce(Time::ZERO, v4(n), &stopped);
+    }
+    assert_eq!(client.tracker.stats().torrents, 5_000);
+    for n in 0..100 {
+        // A newcomer is taken or refused.
+        let announce = of(hash(n % 2), 10_000 + n, 1);
+        let _ = client.tracker.http_announce(Time::ZERO, v4(10_000 + n).ip(), &announce);
+        assert!(client.tracker.stats().peers <= 2, "{} peers", client.tracker.stats().peers);
+    }
+}
+
+#[test]
 fn shards_answer_as_one_tracker() {
     let config = Config { interval: Duration::from_secs(60), ..Config::default() };
     let mut shards = Tracker::shards(&config, [1; 32], 3);
