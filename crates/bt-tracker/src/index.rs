@@ -91,6 +91,18 @@ impl Index {
         self.advance(budget, hash_of);
     }
 
+    /// Gives a number another hash. A table that holds it needs no more room for that.
+    pub(crate) fn rehash(
+        &mut self,
+        number: u32,
+        [before, after]: [u64; 2],
+        budget: &mut Budget,
+        hash_of: impl Fn(u32) -> u64,
+    ) {
+        self.remove(before, number, budget, &hash_of);
+        self.insert(after, number, budget, &hash_of);
+    }
+
     /// Exchanges two numbers: each gets the other's hash. Both places are found before either is
     /// written. Else a number would be in two slots for a moment, and where a chain meets the
     /// other, the wrong one could be found.

@@ -189,6 +189,26 @@ impl<P: Peer> Pool<P> {
         Some(self.set_role(peers, peers.len() - 1, role))
     }
 
+    /// Overwrites a peer by one whose address is not there, and returns its position. No memory is
+    /// needed.
+    pub(crate) fn replace(
+        &mut self,
+        peers: &mut Peers,
+        at: u32,
+        peer: P,
+        role: Role,
+        budget: &mut Budget,
+    ) -> u32 {
+        let hashes = [self.get(*peers, at), peer].map(|peer| peer.hash(&self.hash));
+        let place = self.place(*peers, at);
+        self.arena.set(place, peer);
+        if let Some((large, arena, keyed)) = self.large_mut(*peers) {
+            let Large { pages, index } = large;
+            index.rehash(at, hashes, budget, |at| peer_of(arena, pages, at).hash(keyed));
+        }
+        self.set_role(peers, at, role)
+    }
+
     /// Removes the peer at a position. Only peers behind it change their positions.
     pub(crate) fn remove(&mut self, peers: &mut Peers, at: u32, budget: &mut Budget) {
         let at = self.set_role(peers, at, Role::Seed);

@@ -304,9 +304,9 @@ impl Table {
             self.settle(torrent);
             self.drop_peer(newcomer);
         }
-        // A peer of this swarm leaves exactly the place that is needed.
-        let own = self.swarm(hash).filter(|&torrent| self.drop_own::<P>(torrent));
-        own.and_then(|torrent| Some((torrent, self.insert(torrent, peer, role)?)))
+        // The place of a peer of this swarm is exactly the one that is needed.
+        self.swarm(hash)
+            .and_then(|torrent| Some((torrent, self.replace(torrent, peer, role)?)))
             .ok_or_else(|| Failure::new("the tracker is full").retry(FULL_RETRY))
     }
 
@@ -319,12 +319,13 @@ impl Table {
         Some(at)
     }
 
-    /// Drops a random peer of a swarm in which a newcomer found no room.
-    fn drop_own<P: Family>(&mut self, torrent: u32) -> bool {
-        let Some(peers) = self.torrents.get(torrent).map(P::peers) else { return false };
-        let at = Draw::new(&mut self.rng).below(peers.len().into());
-        self.forget::<P>(torrent, at as u32);
-        peers.len() > 0
+    /// Gives a newcomer that found no room the place of a random peer of its swarm.
+    fn replace<P: Family>(&mut self, torrent: u32, peer: P, role: Role) -> Option<u32> {
+        let mut draw = Draw::new(&mut self.rng);
+        let (peers, pool, budget) = P::parts(self, torrent).filter(|parts| parts.0.len() > 0)?;
+        let at = draw.below(peers.len().into()) as u32;
+        let at = pool.replace(peers, at, peer, role, budget);
+        Some(shuffle(pool, *peers, at, role, draw.word()))
     }
 
     /// Notes when the torrent was heard of, and counts a completed download.

@@ -52,6 +52,14 @@ fn agrees<P: Peer + PartialEq + core::fmt::Debug>(v6: bool, steps: Vec<(u8, u8, 
                     assert_eq!(pool.get(*peers, at), peer(v6, number));
                     model.insert(number, role);
                 }
+                (None, 0..4) if kind % 8 == 3 && peers.len() > 0 => {
+                    let at = u32::from(kind) % peers.len();
+                    let before = (0..400).find(|&n| pool.find(*peers, peer(v6, n)) == Some(at));
+                    let at = pool.replace(peers, at, peer(v6, number), role, &mut budget);
+                    assert_eq!(pool.get(*peers, at), peer(v6, number));
+                    assert!(model.remove(&before.unwrap()).is_some());
+                    model.insert(number, role);
+                }
                 (None, 0..4) => {}
                 (None, _) => {
                     let at = pool.insert(peers, peer(v6, number), role, &mut budget).unwrap();

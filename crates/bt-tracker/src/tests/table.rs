@@ -226,6 +226,21 @@ fn torrents_without_peers_do_not_lift_the_limit_of_peers() {
 }
 
 #[test]
+fn a_newcomer_takes_a_place_of_its_swarm_when_no_other_suits() {
+    // Room for 4,096 places, and swarms of two take them all.
+    let mut client = Client::new(Config { memory: 200 << 10, ..Config::default() });
+    for n in 0..4_096 {
+        client.announce(Time::ZERO, v4(n), &of(hash(n / 2), n, 1));
+    }
+    assert!(client.tracker.stats().peers > 4_000);
+    for n in 0..20 {
+        let announce = of(hash(100 * n), 10_000 + n, 1);
+        let ip = v4(10_000 + n).ip();
+        assert!(client.tracker.http_announce(Time::ZERO, ip, &announce).is_ok(), "{n}");
+    }
+}
+
+#[test]
 fn shards_answer_as_one_tracker() {
     let config = Config { interval: Duration::from_secs(60), ..Config::default() };
     let mut shards = Tracker::shards(&config, [1; 32], 3);
