@@ -35,7 +35,7 @@ impl Table {
         }
         // What was there at the start of the pass counts, although less is left of it.
         let steps = self.clock.steps.max(self.steps());
-        let due = u128::from(steps) * u128::from(since(&self.clock)) / u128::from(pass.max(1));
+        let due = u128::from(steps) * u128::from(since(&self.clock)) / u128::from(pass);
         let mut due = u64::try_from(due).unwrap_or(u64::MAX);
         if due >= STEPS_MIN {
             let tick = self.clock.tick();
