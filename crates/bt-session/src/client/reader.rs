@@ -127,7 +127,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let pieces = std::mem::replace(&mut self.ahead, 0..0);
         if !pieces.is_empty() {
-            // A full inbox: the deadlines stay, and guard.
+            // A full inbox: the deadlines stay, and pass.
             let take_back = Input::Deadline(self.inner.shared.key, pieces, None);
             let _ = self.inner.shard.try_send(ToShard::Input(take_back));
         }

@@ -399,7 +399,7 @@ mod tests {
             .await;
         assert_eq!(tracker.await.unwrap(), ["started", "stopped", "started"]);
         assert!(matches!(inbox.try_recv(), Ok(ToShard::Input(Input::Announced(..)))));
-        assert!(inbox.try_recv().is_err(), "the answer from before the stopped_announce is told");
+        assert!(inbox.try_recv().is_err(), "the answer from before `stopped` is told");
     }
 
     #[tokio::test]
