@@ -7,7 +7,6 @@
 use super::{Keeper, refused};
 use crate::clock::now;
 use bt_api::{Fault, FaultKind, Phase, Record};
-use bt_session::TorrentState;
 use bt_types::InfoHash;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
@@ -68,17 +67,11 @@ impl Keeper {
         }
     }
 
-    /// Gives torrents peers, once their data is checked.
+    /// Gives torrents peers.
     pub(super) fn add_peers(&self, torrents: &[InfoHash], peers: &[SocketAddr]) {
         for handle in torrents.iter().filter_map(|hash| self.handle(*hash)) {
             let peers = peers.to_vec();
-            tokio::spawn(async move {
-                let mut state = handle.state();
-                let is_ready = |state: &TorrentState| !matches!(state, TorrentState::Checking);
-                if state.wait_for(is_ready).await.is_ok() {
-                    handle.add_peers(peers).await;
-                }
-            });
+            tokio::spawn(async move { handle.add_peers(peers).await });
         }
     }
 

@@ -224,8 +224,9 @@ impl TorrentHandle {
         self.0.ask(View::Pieces).await
     }
 
-    /// Adds peers to connect to.
+    /// Adds peers to connect to. Before the torrent is in its swarm, 100 of them are kept for then.
     pub async fn add_peers(&self, peers: Vec<SocketAddr>) {
+        let Some(peers) = self.0.shared.keep_early_peers(peers) else { return };
         let found = Input::PeersFound(self.0.shared.key, Source::User, peers);
         let _ = self.0.shard.send(ToShard::Input(found)).await;
     }

@@ -12,11 +12,15 @@ use bt_engine::TorrentKey;
 use bt_model::{Priority, TorrentSettings};
 use bt_types::InfoHash;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 /// Torrents of a shard that have a new watcher. The shard looks at them when it next publishes.
 pub(crate) type Watched = Arc<Mutex<BTreeSet<TorrentKey>>>;
+
+/// Most peers named by the user that are kept of a torrent.
+pub(crate) const USER_PEERS_MAX: usize = 100;
 
 /// A torrent, as its shard and its handles see it.
 pub(crate) struct SharedTorrent {
@@ -30,6 +34,8 @@ pub(crate) struct SharedTorrent {
     /// What the user wants of it. The shard reads it when it is told of a change, and when it gives
     /// the torrent to an engine.
     settings: Mutex<TorrentSettings>,
+    /// Peers that the user named before the shard had the torrent; `None` once it has it.
+    early_peers: Mutex<Option<Vec<SocketAddr>>>,
     /// The lock of the torrent in its directory, held while any thread has the torrent.
     pub(crate) lock: Mutex<Option<Lock>>,
 }
@@ -57,6 +63,7 @@ impl SharedTorrent {
             watched,
             changes,
             settings: Mutex::new(settings),
+            early_peers: Mutex::new(Some(Vec::new())),
             lock: Mutex::new(None),
         }
     }
@@ -76,6 +83,22 @@ impl SharedTorrent {
         change(&mut settings);
         self.changes.note(self.info_hash);
         (settings.files != before).then(|| settings.files.clone())
+    }
+
+    /// Keeps peers that the user named, until the shard has the torrent. Returns them once it has
+    /// it.
+    pub(crate) fn keep_early_peers(&self, peers: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+        let mut early_peers = self.early_peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(kept) = early_peers.as_mut() else { return Some(peers) };
+        let room = USER_PEERS_MAX.saturating_sub(kept.len());
+        kept.extend(peers.into_iter().take(room));
+        None
+    }
+
+    /// Takes the peers that were kept. The shard has the torrent now: none are kept any more.
+    pub(crate) fn take_early_peers(&self) -> Vec<SocketAddr> {
+        let mut early_peers = self.early_peers.lock().unwrap_or_else(PoisonError::into_inner);
+        early_peers.take().unwrap_or_default()
     }
 
     /// Watches the state from now on.
@@ -113,5 +136,29 @@ impl SharedTorrent {
             is_news
         });
         self.changes.note(self.info_hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_early_peers_are_kept_until_the_shard_takes_them() {
+        let torrent = SharedTorrent::new(
+            TorrentKey(1),
+            InfoHash([1; 20]),
+            TorrentState::Checking,
+            TorrentSettings::default(),
+            Watched::default(),
+            Changes::default(),
+        );
+        let peers: Vec<_> = (1..=60).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        assert_eq!(torrent.keep_early_peers(peers.clone()), None);
+        assert_eq!(torrent.keep_early_peers(peers.clone()), None);
+        let kept = torrent.take_early_peers();
+        assert_eq!((&kept[..60], &kept[60..]), (&peers[..], &peers[..40]));
+        assert_eq!(torrent.keep_early_peers(peers.clone()), Some(peers));
+        assert_eq!(torrent.take_early_peers(), []);
     }
 }

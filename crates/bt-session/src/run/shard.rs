@@ -354,13 +354,13 @@ impl Shard {
 
     fn add(&mut self, key: TorrentKey, new: NewTorrent) {
         let now = self.clock.now();
-        let NewTorrent { torrent, mut spec, layout, storage, peers, is_known } = new;
+        let NewTorrent { torrent, mut spec, layout, storage, mut peers, is_known } = new;
+        peers.append(&mut torrent.take_early_peers());
         let bytes_there = rebuild::bytes_of(&spec);
         let files = std::mem::take(&mut spec.settings.files);
         // The user may have changed them since the thread that opened it read them.
         spec.settings = TorrentSettings { files: files.clone(), ..torrent.settings() };
         let stage = Stage::Whole { layout, storage, private: spec.private, bytes_there, files };
-        let mut peers = peers;
         match self.torrents.entry(key) {
             btree_map::Entry::Occupied(entry) => {
                 let entry = entry.into_mut();
@@ -383,7 +383,8 @@ impl Shard {
 
     fn add_magnet(&mut self, key: TorrentKey, new: NewMagnet) {
         let now = self.clock.now();
-        let NewMagnet { torrent, mut spec, peers, on_metadata } = new;
+        let NewMagnet { torrent, mut spec, mut peers, on_metadata } = new;
+        peers.append(&mut torrent.take_early_peers());
         spec.settings = torrent.settings();
         let stage = Stage::Magnet { spec: Box::new(spec.clone()), on_metadata: Some(on_metadata) };
         self.torrents.insert(key, Box::new(Entry::new(torrent, stage)));

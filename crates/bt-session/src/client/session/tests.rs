@@ -11,10 +11,11 @@ use crate::client::torrent::FileView;
 use crate::mail::events::TorrentState;
 use bt_engine::{Input, Priority, SlowReason, TorrentView};
 use bt_model::{Rates, TorrentSettings};
-use bt_piece_store::{CreateOptions, MemStorage, Progress, Storage, create_torrent};
+use bt_piece_store::{CreateOptions, FaultyStorage, MemStorage, Progress, Storage, create_torrent};
 use std::io::SeekFrom;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 mod settings;
@@ -463,6 +464,32 @@ async fn a_storage_of_the_programs_own_is_filled_checked_and_emptied() {
 }
 
 #[tokio::test]
+async fn peers_that_are_added_while_the_data_is_checked_are_connected_to_later() {
+    let from = tempfile::tempdir().unwrap();
+    let torrent = torrent(from.path(), "a");
+    let seeder = seed(&torrent, from.path(), None).await;
+    let settings = SessionSettings { lsd: false, ..SessionSettings::default() };
+    let leecher = Session::start(SessionConfig { settings, ..config() }).unwrap();
+    // The check waits until `go_on` is dropped.
+    let (go_on, waits) = std::sync::mpsc::channel::<()>();
+    let waits = Mutex::new(waits);
+    let slow = FaultyStorage::new(MemStorage::new(), move |_, _| {
+        let _ = waits.lock().unwrap().recv();
+        None
+    });
+    let storage = Some(OwnStorage(Arc::new(slow)));
+    let options = AddOptions { storage, ..AddOptions::new(from.path().join("nowhere")) };
+    let leech = leecher.add(&torrent, options).unwrap();
+    leech.add_peers(seeder.listen_addrs().to_vec()).await;
+    assert_eq!(*leech.state().borrow(), TorrentState::Checking);
+    drop(go_on);
+    let complete = tokio::time::timeout(Duration::from_secs(30), leech.wait_complete()).await;
+    complete.expect("the peer was forgotten").unwrap();
+    leecher.stop().await;
+    seeder.stop().await;
+}
+
+#[tokio::test]
 async fn data_that_another_torrent_reads_is_neither_moved_nor_deleted() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let torrent = torrent(dir.path(), "a");
@@ -493,7 +520,7 @@ async fn a_torrent_is_reopened_with_watchers_and_with_renamed_files() {
     let seeding = session.add(&torrent, AddOptions::new(dir.path().join("a"))).unwrap();
     seeding.wait_active().await.unwrap();
     // A caller that waits no longer.
-    let soon = std::time::Duration::ZERO;
+    let soon = Duration::ZERO;
     assert!(tokio::time::timeout(soon, seeding.check()).await.is_err());
     assert_eq!(seeding.wait_active().await.unwrap().pieces_done, 96);
     while let Err(TorrentError::NotReady) = seeding.rename_file(0, "b").await {

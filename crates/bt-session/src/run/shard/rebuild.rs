@@ -13,6 +13,7 @@ use crate::mail::events::TorrentError;
 use crate::mail::panics::Place;
 use crate::mail::to_control::ToControl;
 use crate::mail::to_shard::ToShard;
+use crate::mail::torrent::USER_PEERS_MAX;
 use crate::run::carried_stats::Account;
 use bt_engine::{Engine, Input, MagnetSpec, TorrentKey, TorrentSpec};
 use bt_types::{PieceCheck, Source, Time};
@@ -23,8 +24,6 @@ use std::time::Duration;
 /// so for ever.
 const PANICS_MAX: usize = 3;
 const WITHIN: Duration = Duration::from_secs(60);
-/// Most peers named by the user that are kept of a torrent.
-const PEERS_MAX: usize = 100;
 
 impl Shard {
     /// Notes what an input changes of a torrent that must outlive its engine.
@@ -57,7 +56,7 @@ impl Shard {
             Input::PeersFound(key, Source::User, found) if !found.is_empty() => {
                 if let Some(entry) = self.torrents.get_mut(key) {
                     let peers = &mut entry.kept().peers;
-                    peers.extend(found.iter().take(PEERS_MAX.saturating_sub(peers.len())));
+                    peers.extend(found.iter().take(USER_PEERS_MAX.saturating_sub(peers.len())));
                 }
             }
             // The settings of a torrent, its description and the lease are kept elsewhere. What
