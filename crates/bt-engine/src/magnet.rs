@@ -268,11 +268,30 @@ impl Magnet {
         message: Message,
     ) -> Result<(), CloseReason> {
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
-        match message {
-            Message::Port(port) => self.swarm.dht_node(ctx, key, port),
-            Message::Extended { id: 0, payload } => {
-                let Ok(hello) = ExtendedHandshake::parse(&payload) else { return Ok(()) };
+        if let Message::Port(port) = message {
+            self.swarm.dht_node(ctx, key, port);
+            return Ok(());
+        }
+        if let Message::Extended { id, payload } = message {
+            return self.on_extended(ctx, key, id, &payload);
+        }
+        let answer = peer.backlog.on_message(message, peer.connection.is_fast())?;
+        answer.into_iter().for_each(|answer| ctx.send_at_once(key, vec![answer]));
+        Ok(())
+    }
+
+    fn on_extended(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: PeerKey,
+        id: u8,
+        payload: &Bytes,
+    ) -> Result<(), CloseReason> {
+        match id {
+            0 => {
+                let Ok(hello) = ExtendedHandshake::parse(payload) else { return Ok(()) };
                 self.swarm.greeted(ctx, key, &hello);
+                let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
                 if let Some(size) =
                     hello.metadata_size.filter(|_| self.swarm.metadata_id(key).is_some())
                 {
@@ -280,33 +299,12 @@ impl Magnet {
                 }
                 peer.backlog.on_extended_handshake(hello);
                 self.ask(ctx, key);
+                Ok(())
             }
-            Message::Extended { id: ExtensionIds::METADATA, payload } => {
-                self.on_metadata(ctx, key, &payload)?
-            }
-            Message::Extended { id: ExtensionIds::PEX, payload } => {
-                self.swarm.on_pex(ctx, key, &payload)?
-            }
-            Message::Extended { .. } | Message::KeepAlive | Message::Unknown(_) => {}
-            message @ (Message::Choke
-            | Message::Unchoke
-            | Message::Interested
-            | Message::NotInterested
-            | Message::Have(_)
-            | Message::Bitfield(_)
-            | Message::Request(_)
-            | Message::Piece { .. }
-            | Message::Cancel(_)
-            | Message::Suggest(_)
-            | Message::HaveAll
-            | Message::HaveNone
-            | Message::Reject(_)
-            | Message::AllowedFast(_)) => {
-                let answer = peer.backlog.on_message(message, peer.connection.is_fast())?;
-                answer.into_iter().for_each(|answer| ctx.send_at_once(key, vec![answer]));
-            }
+            ExtensionIds::METADATA => self.on_metadata(ctx, key, payload),
+            ExtensionIds::PEX => self.swarm.on_pex(ctx, key, payload),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     // ---- metadata ----
