@@ -123,7 +123,10 @@ impl Swarm {
             return None;
         }
         let wants_peers = self.lacks_peers(is_done);
-        let dial = if self.may_dial(budget) { self.peer_list.deadline() } else { None };
+        // An address that becomes due while others have all dials: `wake` notes that one is lacking.
+        let is_unnoted = !self.dials.is_short && self.dials.lacks(self.links.by_key.len(), budget);
+        let is_next = self.may_dial(budget) || is_unnoted;
+        let dial = if is_next { self.peer_list.deadline() } else { None };
         let first = earliest([self.announcer.deadline(wants_peers), dial]);
         let searches = self.searches.iter().map(|search| search.deadline(wants_peers));
         searches.fold(first, |first, search| earliest([first, search]))

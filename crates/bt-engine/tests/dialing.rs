@@ -9,7 +9,7 @@ use bt_engine::{
 };
 use bt_peer_wire::{Handshake, Reserved};
 use bt_tracker_wire::AnnounceReply;
-use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Time};
+use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Source, Time};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,24 +26,27 @@ struct Fared {
     under_way: usize,
 }
 
+fn spec(number: u32, trackers: Vec<Vec<String>>) -> Box<TorrentSpec> {
+    Box::new(TorrentSpec {
+        info_hash: InfoHash([number as u8; 20]),
+        geometry: Geometry::new(u64::from(BLOCK_LEN), BLOCK_LEN).unwrap(),
+        have: Bitfield::empty(1),
+        trackers,
+        settings: TorrentSettings::default(),
+        files: Vec::new(),
+        metadata: Vec::new().into(),
+        private: false,
+    })
+}
+
 /// Plays one torrent for each of `dead`, with that number of dead addresses and a living peer that
 /// answers after `answers`.
 fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
     let mut rng = Rng::from_seed(seed);
     let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), rng.fork());
-    let geometry = Geometry::new(u64::from(BLOCK_LEN), BLOCK_LEN).unwrap();
     for (key, _) in (0..).zip(dead) {
-        let spec = TorrentSpec {
-            info_hash: InfoHash([key as u8; 20]),
-            geometry,
-            have: Bitfield::empty(1),
-            trackers: vec![vec!["http://tracker/announce".into()]],
-            settings: TorrentSettings::default(),
-            files: Vec::new(),
-            metadata: Vec::new().into(),
-            private: false,
-        };
-        engine.handle(Time::ZERO, Input::Add(TorrentKey(key), Box::new(spec)));
+        let trackers = vec![vec!["http://tracker/announce".into()]];
+        engine.handle(Time::ZERO, Input::Add(TorrentKey(key), spec(key, trackers)));
     }
     let mut fared = Fared { found: BTreeMap::new(), under_way: 0 };
     // When each dial ends, and whether a peer answers it.
@@ -148,4 +151,37 @@ fn a_live_peer_is_found_in_seconds_among_dead_addresses() {
         assert!(*latest <= Duration::from_secs(within), "{dead:?}, {answers} ms: after {latest:?}");
         assert!(under_way <= DIALS_MAX, "{dead:?}: {under_way} dials were under way");
     }
+}
+
+#[test]
+fn an_address_that_becomes_due_while_all_dials_are_taken_is_dialled_when_one_ends() {
+    let budget = Budget { dials: 1, ..Budget::default() };
+    let mut engine = Engine::new(Config::new(PeerId([1; 20])), budget, Rng::from_seed(1));
+    let dials = |engine: &mut Engine| -> Vec<TorrentKey> {
+        let outputs = core::iter::from_fn(|| engine.poll());
+        outputs
+            .filter_map(|output| if let Output::Dial(key, ..) = output { Some(key) } else { None })
+            .collect()
+    };
+    let (a, b) = (TorrentKey(1), TorrentKey(2));
+    let addr = |key: TorrentKey| SocketAddr::from(([80, 0, 0, key.0 as u8], 6881));
+    for key in [a, b] {
+        engine.handle(Time::ZERO, Input::Add(key, spec(key.0, Vec::new())));
+    }
+    engine.handle(Time::ZERO, Input::PeersFound(b, Source::User, vec![addr(b)]));
+    assert_eq!(dials(&mut engine), [b]);
+    engine.handle(Time::ZERO, Input::DialFailed(b, addr(b)));
+    engine.handle(Time::ZERO, Input::PeersFound(a, Source::User, vec![addr(a)]));
+    assert_eq!(dials(&mut engine), [a]);
+    // It acts while there is no dial for it, and its address is not due.
+    engine.handle(Time::ZERO, Input::Reannounce(b));
+    let later = Time::from_secs(3600);
+    let mut wakes = 0;
+    while let Some(at) = engine.deadline().filter(|at| *at < later) {
+        engine.wake(at);
+        wakes += 1;
+        assert!(wakes < 1000 && dials(&mut engine).is_empty());
+    }
+    engine.handle(later, Input::DialFailed(a, addr(a)));
+    assert_eq!(dials(&mut engine), [b]);
 }
