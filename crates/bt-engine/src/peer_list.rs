@@ -167,8 +167,9 @@ impl PeerList {
     }
 
     /// Makes room in a full list, if the source may have it; returns whether there is room now. An
-    /// address of the user always enters. An address of a tracker takes the place of the hearsay
-    /// that failed most. Hosts that name many addresses thus do not keep the tracker's peers away.
+    /// address of the user always enters. An address of a tracker takes the place of the one that
+    /// failed most among those that neither the user nor a tracker named. Hosts that name many
+    /// addresses thus do not keep the tracker's peers away.
     fn make_room(&mut self, found_by: PeerSource) -> bool {
         if found_by.is_ignored_when_private() {
             return false;
@@ -223,12 +224,12 @@ impl PeerList {
 
     /// Forgets the addresses that neither the user nor a tracker named.
     pub(crate) fn forget_ignored_when_private(&mut self) {
-        let hearsay = self
+        let ignored = self
             .entries
             .iter()
             .filter(|(_, entry)| entry.found_by.is_ignored_when_private())
             .map(|(addr, _)| *addr);
-        hearsay.collect::<Vec<_>>().into_iter().for_each(|addr| self.forget(addr));
+        ignored.collect::<Vec<_>>().into_iter().for_each(|addr| self.forget(addr));
     }
 
     /// Takes the address to dial now: fewest failures first.

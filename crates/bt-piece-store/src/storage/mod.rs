@@ -95,15 +95,15 @@ pub trait Storage: Send + Sync {
         Ok(())
     }
 
-    /// Returns what tells whose file a file is. `None` where no other program changes files: each
-    /// is then known by its path and length alone.
+    /// Returns the means to see what other programs did to the files. `None` where no other program
+    /// changes them: a file is then known by its path and length alone.
     fn identity(&self) -> Option<&dyn Identity> {
         None
     }
 }
 
-/// What tells whose file a file is, in a storage that other programs change too: its stat, and what
-/// became of it since it was looked at.
+/// Shows what other programs did to the files of a storage: which file has a path now, and how it
+/// changed since it was looked at.
 pub trait Identity {
     /// Stats a file; `None` when there is none. Anything other than a regular file is an error.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
@@ -136,8 +136,8 @@ pub trait Identity {
     }
 }
 
-/// What tells whose file a file is, of any storage. Of one without [`Storage::identity`] it is the
-/// path and the length alone, and no other program changes its files.
+/// The methods of [`Identity`], for any storage. Without [`Storage::identity`] a file is known by
+/// its path and length alone, and no other program changes it.
 impl dyn Storage + '_ {
     pub(crate) fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
         match self.identity() {
