@@ -123,7 +123,7 @@ impl Swarm {
             return None;
         }
         let wants_peers = self.lacks_peers(is_done);
-        // An address that becomes due while others have all dials: `wake` notes that one is lacking.
+        // An address may become due while others have all dials: `wake` notes that one is lacking.
         let is_unnoted = !self.dials.is_short && self.dials.lacks(self.links.by_key.len(), budget);
         let is_next = self.may_dial(budget) || is_unnoted;
         let dial = if is_next { self.peer_list.deadline() } else { None };
