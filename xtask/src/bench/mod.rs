@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// hashing, many, idle, shards, calls, tracker; repeat for more
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Only pairs with bt on a side: to compare two builds, each given by BT_BIN
+    #[arg(long)]
+    ours: bool,
     /// Only the system calls of a fixed transfer
     #[arg(long, conflicts_with = "only")]
     calls: bool,
@@ -44,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the tables into docs/performance.md
-    #[arg(long, conflicts_with_all = ["only", "calls", "folder"])]
+    #[arg(long, conflicts_with_all = ["only", "ours", "calls", "folder"])]
     write: bool,
 }
 

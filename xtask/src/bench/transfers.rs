@@ -159,7 +159,10 @@ impl Scenario {
         };
         let payload = Payload::new(&bench.args.folder, self.files, bytes, self.piece)?;
         let here = |pair: &&Pair| pair.0.version().is_some() && pair.2.version().is_some();
-        let pairs: Vec<&Pair> = self.pairs.iter().filter(here).collect();
+        let bt = Bt::GET.name();
+        let is_ours = |pair: &&Pair| pair.0.name() == bt || pair.2.name() == bt;
+        let wanted = |pair: &&Pair| here(pair) && (!bench.args.ours || is_ours(pair));
+        let pairs: Vec<&Pair> = self.pairs.iter().filter(wanted).collect();
         for run in 1..=bench.args.runs {
             for pair in &pairs {
                 self.measure(bench, &payload, pair, run)?;
