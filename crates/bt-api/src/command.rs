@@ -3,6 +3,8 @@
 //! Decides: nothing. Must not know: dialects, sessions.
 //! Invariant: a command names its torrents by info-hash; what the state refuses is never a command.
 
+use crate::creation::CreationWish;
+use crate::rss::RssCommand;
 use crate::settings::{Category, SeedAction};
 use crate::torrent::{Limit, StopOn};
 use bt_model::{PieceOrder, Priority, TorrentSettings};
@@ -55,6 +57,12 @@ pub enum Command {
     AddTags(BTreeSet<String>),
     /// Remove tags, also from their torrents.
     RemoveTags(BTreeSet<String>),
+    /// Change feeds and their rules.
+    Rss(RssCommand),
+    /// Make a torrent of data on the daemon's machine.
+    Create(Box<CreationWish>),
+    /// Forget a torrent that is made, or stop making it.
+    ForgetCreation(String),
     /// Take back the last removal without data, move or change.
     Undo,
     /// End the daemon.
@@ -224,6 +232,8 @@ pub struct CommandReply {
     pub torrent: Option<InfoHash>,
     /// It was there already.
     pub duplicate: bool,
+    /// The id of a torrent that is being made.
+    pub creation: Option<String>,
 }
 
 /// Why a command was not carried out.

@@ -6,15 +6,18 @@
 //!
 //! - [`qbittorrent`]: the Web API of qBittorrent.
 //! - [`transmission`]: the RPC of Transmission, both its protocols.
+//! - [`rss`]: feeds and their rules. [`creation`]: torrents that the daemon makes.
 //! - [`v1`]: the API of our own, which the page uses.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod command;
+pub mod creation;
 mod details;
 mod paths;
 pub mod qbittorrent;
 mod queue;
+pub mod rss;
 mod settings;
 mod settings_patch;
 mod state;

@@ -4,8 +4,10 @@
 //! Must not know: how a setting is carried out.
 //! Invariant: the same settings, given again, change nothing.
 
+use crate::rss::RssSettings;
 use bt_model::{Rates, SessionSettings};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// What a user wants of the daemon as a whole. Kept in the state directory.
@@ -30,6 +32,8 @@ pub struct DaemonSettings {
     pub queue: QueueSettings,
     /// When torrents stop seeding that have no limits of their own.
     pub seed_limits: GlobalSeedLimits,
+    /// What is wanted of feeds.
+    pub rss: RssSettings,
 }
 
 impl Default for DaemonSettings {
@@ -44,6 +48,7 @@ impl Default for DaemonSettings {
             schedule: None,
             queue: QueueSettings::default(),
             seed_limits: GlobalSeedLimits::default(),
+            rss: RssSettings::default(),
         }
     }
 }
@@ -53,6 +58,43 @@ impl DaemonSettings {
     pub fn session_now(&self) -> SessionSettings {
         let limits = if self.slow { self.slow_limits } else { self.session.limits };
         SessionSettings { limits, ..self.session.clone() }
+    }
+
+    /// Returns the settings with the changes of a merge patch (RFC 7396), or what is wrong with it.
+    pub fn with(&self, patch: &Value) -> Result<DaemonSettings, String> {
+        if !patch.is_object() {
+            return Err("a change of settings is a JSON object".into());
+        }
+        let mut json = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        merge(&mut json, patch);
+        let settings: DaemonSettings =
+            serde_json::from_value(json).map_err(|error| error.to_string())?;
+        let dirs =
+            [("dir", Some(&settings.dir)), ("incomplete_dir", settings.incomplete_dir.as_ref())];
+        for (name, dir) in dirs {
+            let is_changed = patch.get(name).is_some();
+            if let Some(dir) = dir.filter(|dir| is_changed && !dir.is_absolute()) {
+                return Err(format!("`{name}` must be an absolute path, not {}", dir.display()));
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// Applies a merge patch.
+fn merge(value: &mut Value, patch: &Value) {
+    let (Value::Object(object), Value::Object(patch)) = (&mut *value, patch) else {
+        *value = patch.clone();
+        return;
+    };
+    for (key, change) in patch {
+        // Absent keys get their default, so `null` must stay where `null` is a value.
+        match object.get_mut(key) {
+            // A list would be read as the fields in their order, and reset those that it lacks.
+            Some(old @ Value::Object(_)) if change.is_array() => *old = false.into(),
+            Some(old) => merge(old, change),
+            None => drop(object.insert(key.clone(), change.clone())),
+        }
     }
 }
 
@@ -149,6 +191,13 @@ pub struct Category {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_merge_patch_reaches_into_objects() {
+        let mut value = serde_json::json!({"limits": {"up": 1, "down": 2}, "dir": "/a"});
+        merge(&mut value, &serde_json::json!({"limits": {"up": null}}));
+        assert_eq!(value, serde_json::json!({"limits": {"up": null, "down": 2}, "dir": "/a"}));
+    }
 
     #[test]
     fn a_schedule_may_cross_midnight() {

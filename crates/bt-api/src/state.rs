@@ -5,6 +5,8 @@
 //! Invariant: each change of a torrent has a higher number in the sequence than all before it, so
 //! that who knows number N asks for what changed since.
 
+use crate::creation::Creation;
+use crate::rss::Rss;
 use crate::settings::{Category, DaemonSettings};
 use crate::torrent::{Record, Torrent};
 use bt_metainfo::Metainfo;
@@ -33,6 +35,10 @@ pub struct DaemonState {
     pub categories: BTreeMap<String, Category>,
     /// Tags, those that no torrent has included.
     pub tags: BTreeSet<String>,
+    /// Feeds and their rules.
+    pub rss: Rss,
+    /// Torrents that are made, the oldest first.
+    pub creations: Vec<Creation>,
     /// Seconds since 1970.
     pub now: u64,
     /// When the daemon started, in seconds since 1970.

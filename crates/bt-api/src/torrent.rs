@@ -257,6 +257,31 @@ impl Torrent {
         magnet.and_then(|magnet| magnet.name).unwrap_or_else(|| self.hash.to_string())
     }
 
+    /// Returns the comment: the user's, or that of its file.
+    pub fn comment(&self) -> Option<&str> {
+        let its = || self.metainfo.as_ref().and_then(|metainfo| metainfo.comment.as_deref());
+        self.record.comment.as_deref().or_else(its)
+    }
+
+    /// Returns the path of its file, or of the directory of its files: never the directory that
+    /// contains it.
+    pub fn content_path(&self) -> PathBuf {
+        let renamed = self.record.names.values().next();
+        let first = renamed.and_then(|path| path.components().next());
+        let first = first.map(|first| PathBuf::from(first.as_os_str()));
+        let name = || match &self.metainfo {
+            Some(metainfo) => metainfo.info.name.clone().into(),
+            None => self.name().into(),
+        };
+        self.record.dir.join(first.unwrap_or_else(name))
+    }
+
+    /// Returns whether it is a directory; `None` while its metadata is not there.
+    pub fn is_directory(&self) -> Option<bool> {
+        let metainfo = self.metainfo.as_ref()?;
+        Some(metainfo.info.files.iter().any(|file| file.path.len() > 1))
+    }
+
     /// Returns the bytes of its files, without padding; 0 while its metadata is not there.
     pub fn size(&self) -> u64 {
         self.metainfo.as_ref().map_or(0, |metainfo| metainfo.info.payload_len())

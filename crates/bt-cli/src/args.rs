@@ -295,7 +295,7 @@ pub(crate) struct DiscoveryArgs {
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port, conflicts_with = "no_dht")]
     pub(crate) dht_bootstrap: Vec<String>,
     /// Do not ask peers for other peers, and tell them of none
-    #[arg(long)]
+    #[arg(long, env = "BT_NO_PEX", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_pex: bool,
     /// Do not look for peers on the local network
     #[arg(long, env = "BT_NO_LSD", value_parser = clap::builder::FalseyValueParser::new())]

@@ -15,13 +15,23 @@ use tokio::sync::Notify;
 pub(crate) enum Hangup {
     /// The same as SIGTERM.
     Stops,
-    /// Nothing: a service outlives the terminal that started it.
+    /// Nothing but [`Stop::hung_up`]: a service outlives the terminal that started it.
     GoesOn,
 }
 
 /// Whether a signal asked us to stop.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Rc<(Cell<bool>, Notify, Cell<i32>)>);
+pub(crate) struct Stop(Rc<Signals>);
+
+#[derive(Debug, Default)]
+struct Signals {
+    is_asked: Cell<bool>,
+    asked: Notify,
+    /// The exit code of a second signal.
+    code: Cell<i32>,
+    /// SIGHUP came, where that does not stop.
+    hung_up: Notify,
+}
 
 impl Stop {
     /// Listens for signals from now on. Must be called on a `LocalSet`.
@@ -38,14 +48,16 @@ impl Stop {
                     _ = terminate.recv() => {}
                     _ = hung_up.recv() => match hangup {
                         Hangup::Stops => {}
-                        Hangup::GoesOn => continue,
+                        Hangup::GoesOn => {
+                            task.0.hung_up.notify_one();
+                            continue;
+                        }
                     },
                 }
-                let (asked, wake, code) = &*task.0;
-                if asked.replace(true) {
-                    std::process::exit(code.get());
+                if task.0.is_asked.replace(true) {
+                    std::process::exit(task.0.code.get());
                 }
-                wake.notify_waiters();
+                task.0.asked.notify_waiters();
             }
         });
         Ok(stop)
@@ -53,18 +65,23 @@ impl Stop {
 
     /// Sets the exit code of a second signal.
     pub(crate) fn exit_with(&self, code: i32) {
-        self.0.2.set(code);
+        self.0.code.set(code);
     }
 
     /// Returns whether the first signal came.
     pub(crate) fn is_asked(&self) -> bool {
-        self.0.0.get()
+        self.0.is_asked.get()
     }
 
     /// Waits for the first signal.
     pub(crate) async fn asked(&self) {
         while !self.is_asked() {
-            self.0.1.notified().await;
+            self.0.asked.notified().await;
         }
+    }
+
+    /// Waits for SIGHUP, where that does not stop.
+    pub(crate) async fn hung_up(&self) {
+        self.0.hung_up.notified().await;
     }
 }

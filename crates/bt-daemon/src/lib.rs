@@ -9,41 +9,79 @@
 
 mod clock;
 mod config;
+mod config_file;
 mod disk_space;
 mod http;
 mod keeper;
 mod queue;
 mod store;
 mod token;
+mod watch_folder;
 
-pub use config::{DaemonConfig, DaemonError, HttpConfig, PasswordError};
+pub use config::{
+    ApiAddr, BasePath, DaemonConfig, DaemonError, Hooks, HttpConfig, PasswordError, Reloadable,
+    TlsFiles, WatchFolder,
+};
+pub use config_file::{ConfigFile, merge_settings, setting_of_text, settings_of_variables};
 
 use keeper::Keeper;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// A daemon that runs.
 #[derive(Debug)]
 pub struct Daemon {
     keeper: Arc<Keeper>,
     server: http::Server,
+    /// The directories whose files are added.
+    folders: watch::Sender<Vec<WatchFolder>>,
 }
 
 impl Daemon {
     /// Opens the state, starts the session and its torrents, and serves the APIs. The torrents'
     /// data is checked afterwards.
     pub async fn start(config: DaemonConfig) -> Result<Daemon, DaemonError> {
-        if config.http.password.is_none() && !config.api.ip().is_loopback() {
+        if config.reloadable.http.password.is_none() && !config.api.is_local() {
             return Err(DaemonError::NoPassword(config.api));
         }
-        let listener = http::listen(config.api)?;
+        let listener = http::Listener::open(&config.api)?;
         let keeper = Keeper::open(&config).await?;
-        let server = http::serve(listener, Arc::clone(&keeper), config.http)?;
-        Ok(Daemon { keeper, server })
+        let (folders, watched) = watch::channel(config.reloadable.watch.clone());
+        let server = http::serve(listener, Arc::clone(&keeper), config)?;
+        tokio::spawn(watch_folder::watch(Arc::clone(&keeper), watched));
+        Ok(Daemon { keeper, server, folders })
+    }
+
+    /// Takes what of the configuration can change while it runs. Where something of it cannot be
+    /// used, all stays as it was.
+    pub async fn reload(&self, config: Reloadable) -> Result<(), DaemonError> {
+        self.keeper.check_settings(&config.settings).map_err(DaemonError::Settings)?;
+        self.server.reload(&config.http)?;
+        let overridden = self.keeper.override_settings(&config.settings).await;
+        overridden.map_err(DaemonError::Settings)?;
+        self.keeper.set_hooks(config.hooks);
+        self.folders.send_replace(config.watch);
+        Ok(())
+    }
+
+    /// Returns whether its tasks go on: one that looked at its torrents within the last minute.
+    pub fn is_alive(&self) -> bool {
+        self.keeper.is_alive()
+    }
+
+    /// Returns in a few words what it does.
+    pub fn status(&self) -> String {
+        self.keeper.status()
+    }
+
+    /// Returns the URL of the page; `unix:PATH` for a Unix socket.
+    pub fn url(&self) -> &str {
+        self.server.url()
     }
 
     /// Returns the address of the APIs.
-    pub fn api_addr(&self) -> SocketAddr {
+    pub fn api_addr(&self) -> &ApiAddr {
         self.server.addr()
     }
 

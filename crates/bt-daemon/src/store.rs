@@ -30,6 +30,7 @@ pub(crate) const SETTINGS: &str = "settings";
 pub(crate) const CATEGORIES: &str = "categories";
 pub(crate) const TAGS: &str = "tags";
 pub(crate) const TOKENS: &str = "tokens";
+pub(crate) const RSS: &str = "rss";
 pub(crate) const TOTALS: &str = "totals";
 
 /// Why the store cannot be used.

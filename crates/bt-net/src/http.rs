@@ -16,8 +16,8 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HOST, LOCATION,
-    RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, ETAG, HOST,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -46,6 +46,9 @@ pub struct HttpOptions {
     /// The address to use for the first hop instead of resolving the host: the caller chose among
     /// several.
     pub via: Option<SocketAddr>,
+    /// The version that the caller has, to be told if there is no other (status 304): an entity tag
+    /// and a date of the last change, as a server sent them.
+    pub known: (Option<String>, Option<String>),
     /// Time for everything: name, connects, redirects, body.
     pub timeout: Duration,
     /// Most bytes of body, compressed and uncompressed.
@@ -60,6 +63,7 @@ impl HttpOptions {
         HttpOptions {
             source,
             via: None,
+            known: (None, None),
             timeout: Duration::from_secs(30),
             max_body: 1 << 20,
             max_redirects: 5,
@@ -77,6 +81,8 @@ pub struct HttpReply {
     /// The connection ended before the promised body: the caller must judge whether the body is
     /// whole.
     pub is_cut: bool,
+    /// The entity tag and the date of the last change.
+    pub version: (Option<String>, Option<String>),
     /// How long the server wants no further request (RFC 9110, `Retry-After`).
     pub retry_after: Option<Duration>,
     /// The address that it came from: the source of every address in the body.
@@ -103,7 +109,7 @@ impl Egress {
         for _ in 0..=options.max_redirects {
             let hop = Hop::new(&url)?;
             let (mut response, from, _driver) =
-                self.ask(&hop, source, via.take(), deadline).await?;
+                self.ask(&hop, source, via.take(), &options.known, deadline).await?;
             if is_redirect(response.status().as_u16()) {
                 // Some servers write it in UTF-8, which a field should not hold.
                 let target = response
@@ -118,6 +124,8 @@ impl Egress {
                 .headers()
                 .get(RETRY_AFTER)
                 .and_then(|value| retry_after(value.to_str().ok()?));
+            let field = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+            let version = (field(ETAG), field(LAST_MODIFIED));
             let (body, is_cut) = read_body(response.body_mut(), options.max_body).await?;
             let coding = response
                 .headers()
@@ -128,6 +136,7 @@ impl Egress {
                 status: response.status().as_u16(),
                 body,
                 is_cut,
+                version,
                 retry_after,
                 from,
             });
@@ -142,6 +151,7 @@ impl Egress {
         hop: &Hop<'_>,
         source: Source,
         via: Option<SocketAddr>,
+        known: &(Option<String>, Option<String>),
         deadline: Instant,
     ) -> Result<(Response<Incoming>, SocketAddr, JoinSet<()>), NetError> {
         let addrs = match via {
@@ -152,9 +162,9 @@ impl Egress {
         let mut driver = JoinSet::new();
         let response = if hop.secure {
             let stream = self.tls().connect(hop.url.as_str(), hop.host.clone(), stream).await?;
-            exchange(stream, hop, &mut driver).await?
+            exchange(stream, hop, known, &mut driver).await?
         } else {
-            exchange(stream, hop, &mut driver).await?
+            exchange(stream, hop, known, &mut driver).await?
         };
         Ok((response, from, driver))
     }
@@ -227,7 +237,10 @@ impl<'a> Hop<'a> {
         ))
     }
 
-    fn request(&self) -> Result<Request<Empty<Bytes>>, NetError> {
+    fn request(
+        &self,
+        known: &(Option<String>, Option<String>),
+    ) -> Result<Request<Empty<Bytes>>, NetError> {
         // Without user name and password, which `Host` must not carry.
         let authority = &self.url[Position::BeforeHost..Position::AfterPort];
         let request = Request::get(&self.url[Position::BeforePath..Position::AfterQuery])
@@ -236,6 +249,11 @@ impl<'a> Hop<'a> {
             .header(ACCEPT, "*/*")
             .header(ACCEPT_ENCODING, "gzip")
             .header(CONNECTION, "close");
+        let conditions = [(IF_NONE_MATCH, &known.0), (IF_MODIFIED_SINCE, &known.1)];
+        let request = conditions.into_iter().fold(request, |request, (name, value)| match value {
+            Some(value) => request.header(name, value),
+            None => request,
+        });
         let request = match self.credentials() {
             Some(credentials) => request.header(AUTHORIZATION, credentials),
             None => request,
@@ -247,12 +265,13 @@ impl<'a> Hop<'a> {
 async fn exchange<S>(
     stream: S,
     hop: &Hop<'_>,
+    known: &(Option<String>, Option<String>),
     driver: &mut JoinSet<()>,
 ) -> Result<Response<Incoming>, NetError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let request = hop.request()?;
+    let request = hop.request(known)?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_MAX).max_headers(HEADERS_MAX);
     builder

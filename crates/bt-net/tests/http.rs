@@ -63,6 +63,7 @@ async fn the_query_arrives_as_it_was_written() {
     assert_eq!(
         reply,
         HttpReply {
+            version: (None, None),
             status: 200,
             body: b"hello".to_vec(),
             is_cut: false,

@@ -39,7 +39,7 @@ pub use bt_net::{NetError, Roots};
 pub use bt_piece_store::{Remembered, Storage};
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};
-pub use client::ask::{FetchError, OneShot};
+pub use client::ask::{FetchError, Fetched, OneShot};
 #[cfg(feature = "dht")]
 pub use client::dht;
 pub use client::options::{AddOptions, Chooser, OwnStorage, Select};

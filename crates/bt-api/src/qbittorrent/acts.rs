@@ -6,7 +6,7 @@
 
 use super::answer::{Planned, Reply, WebPlan, commands, on_one, refuse};
 use super::form::{Form, seed_limits, tags};
-use super::{add, details, preferences};
+use super::{add, creator, details, preferences, rss};
 use crate::command::{Command, QueueMove, TorrentPatch};
 use crate::details::Details;
 use crate::paths::renamed;
@@ -25,6 +25,8 @@ pub(super) fn act(scope: &str, action: &str, form: &Form, state: &DaemonState) -
         "transfer" => set_transfer(action, form, state),
         "torrents" if action == "add" => add::add(form, state),
         "torrents" => on_all(action, form, state).or_else(|| act_on_one(action, form, state)),
+        "rss" => rss::act(action, form),
+        "torrentcreator" => creator::act(action, form),
         "search" => set_search(action),
         _ => None,
     }

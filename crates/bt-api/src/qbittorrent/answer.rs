@@ -67,7 +67,11 @@ pub(super) enum Reply {
     Export(InfoHash),
     Main(u64),
     Peers(InfoHash, u64),
+    /// The bytes of a torrent file.
+    Torrent(Vec<u8>),
     Added,
+    /// The id of a torrent that is being made.
+    Created,
     AddedPeers(Vec<InfoHash>, usize, usize),
 }
 
@@ -161,6 +165,11 @@ pub fn answer(
             }
         }),
         Reply::PieceStates(hash) => on(*hash, &|_, known| details::piece_states(known)),
+        Reply::Torrent(bytes) => WebAnswer { status: 200, kind: TORRENT, body: bytes.clone() },
+        Reply::Created => {
+            let reply = done.iter().find_map(|done| done.as_ref().ok()?.creation.clone());
+            WebAnswer::json(&json!({ "taskID": reply.unwrap_or_default() }))
+        }
         Reply::Export(hash) => export(state, *hash),
         Reply::Main(rid) => WebAnswer::json(&sync.maindata(caller, *rid, state)),
         Reply::Peers(hash, rid) => match state.torrent(*hash) {
@@ -211,7 +220,10 @@ mod tests {
 
     #[test]
     fn an_addition_is_answered_by_what_became_of_it() {
-        let reply = |duplicate| Ok(CommandReply { torrent: Some(InfoHash([1; 20])), duplicate });
+        let reply = |duplicate| {
+            let torrent = Some(InfoHash([1; 20]));
+            Ok(CommandReply { torrent, duplicate, ..CommandReply::default() })
+        };
         let fault = |kind| Err(Fault::new(kind, "no"));
         for (done, status, body) in [
             (vec![reply(false)], 200, "Ok."),

@@ -8,6 +8,7 @@
 mod acts;
 mod add;
 mod answer;
+mod creator;
 mod details;
 mod form;
 mod list;
@@ -15,6 +16,7 @@ mod plan;
 mod preferences;
 mod reads;
 mod rows;
+mod rss;
 mod sync;
 
 pub use answer::{WebAnswer, WebPlan, answer};

@@ -10,13 +10,15 @@ use crate::state::DaemonState;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
+/// Fewest minutes between two fetches of a feed.
+const REFRESH_MIN: u64 = 5;
 const DOWNLOADS: u32 = 3;
 const SEEDS: u32 = 3;
 const TOTAL: u32 = 5;
 
 /// Returns the preferences.
 pub(super) fn get(state: &DaemonState) -> Value {
-    let parts = [downloads(state), limits(state), network(state), others()];
+    let parts = [downloads(state), limits(state), network(state), others(state)];
     parts.into_iter().flatten().collect::<Map<_, _>>().into()
 }
 
@@ -139,7 +141,8 @@ fn network(state: &DaemonState) -> Map<String, Value> {
     }))
 }
 
-fn others() -> Map<String, Value> {
+fn others(state: &DaemonState) -> Map<String, Value> {
+    let rss = state.settings.rss;
     object(json!({
         "file_log_enabled": false,
         "locale": "en",
@@ -147,10 +150,11 @@ fn others() -> Map<String, Value> {
         "performance_warning": false,
         "refresh_interval": 1500,
         "resume_data_storage_type": "Legacy",
-        "rss_auto_downloading_enabled": false,
-        "rss_max_articles_per_feed": 50,
-        "rss_processing_enabled": false,
-        "rss_refresh_interval": 30,
+        "rss_auto_downloading_enabled": rss.auto_add,
+        "rss_download_repack_proper_episodes": rss.repacks,
+        "rss_max_articles_per_feed": rss.articles_max,
+        "rss_processing_enabled": rss.enabled,
+        "rss_refresh_interval": rss.refresh_minutes,
         "web_ui_address": "*",
         "web_ui_ban_duration": 3600,
         "web_ui_csrf_protection_enabled": true,
@@ -240,6 +244,21 @@ pub(super) fn set(wanted: &Map<String, Value>, state: &DaemonState) -> Value {
     let before = queue.stalled_after.map(u64::from);
     let value = switched(flag("dont_count_slow_torrents"), timer, before, 60);
     patch.set(&["queue", "stalled_after"], value);
+
+    for (key, place) in [
+        ("rss_processing_enabled", "enabled"),
+        ("rss_auto_downloading_enabled", "auto_add"),
+        ("rss_download_repack_proper_episodes", "repacks"),
+    ] {
+        patch.set(&["rss", place], flag(key));
+    }
+    for (key, place, least) in [
+        ("rss_refresh_interval", "refresh_minutes", REFRESH_MIN),
+        ("rss_max_articles_per_feed", "articles_max", 1),
+    ] {
+        let value = count(key).map(|value| value.clamp(least, u64::from(u32::MAX)));
+        patch.set(&["rss", place], value);
+    }
 
     let seeds = now.seed_limits;
     let ratio = wanted.get("max_ratio").and_then(Value::as_f64).filter(|ratio| *ratio >= 0.0);

@@ -7,7 +7,7 @@
 use super::answer::{Planned, Reply, WebPlan, on_one, one, refuse, reply, text, value};
 use super::form::Form;
 use super::sync::categories;
-use super::{API_VERSION, APP_VERSION, details, list, preferences};
+use super::{API_VERSION, APP_VERSION, creator, details, list, preferences, rss};
 use crate::details::Needs;
 use crate::state::DaemonState;
 use crate::torrent::Torrent;
@@ -22,6 +22,8 @@ pub(super) fn read(scope: &str, action: &str, form: &Form, state: &DaemonState) 
         "sync" => sync(action, form, state),
         "transfer" => transfer(action, state),
         "torrents" => torrents(action, form, state),
+        "rss" => rss::read(action, form, state),
+        "torrentcreator" => creator::read(action, form, state),
         "search" => search(action),
         _ => None,
     }

@@ -137,33 +137,17 @@ pub(super) fn save_path(torrent: &Torrent) -> &Path {
 
 /// Returns the path of the torrent's file or directory, which is never `save_path` itself.
 pub(super) fn content_path(torrent: &Torrent) -> String {
-    let dir = path(&torrent.record.dir);
-    format!("{}/{}", dir.trim_end_matches('/'), first_component(torrent))
+    let name = torrent.content_path();
+    let name = name.file_name().unwrap_or_default().to_string_lossy();
+    format!("{}/{name}", path(&torrent.record.dir).trim_end_matches('/'))
 }
 
 fn root_path(torrent: &Torrent) -> String {
-    let is_single = torrent
-        .metainfo
-        .as_ref()
-        .is_some_and(|metainfo| metainfo.info.files.iter().all(|file| file.path.len() <= 1));
-    if is_single || torrent.metainfo.is_none() { String::new() } else { content_path(torrent) }
-}
-
-fn first_component(torrent: &Torrent) -> String {
-    let renamed = torrent.record.names.values().next();
-    let renamed = renamed.and_then(|path| path.components().next());
-    if let Some(first) = renamed {
-        return first.as_os_str().to_string_lossy().into_owned();
-    }
-    match &torrent.metainfo {
-        Some(metainfo) => metainfo.info.name.clone(),
-        None => torrent.name(),
-    }
+    if torrent.is_directory() == Some(true) { content_path(torrent) } else { String::new() }
 }
 
 pub(super) fn comment(torrent: &Torrent) -> String {
-    let its = || torrent.metainfo.as_ref().and_then(|metainfo| metainfo.comment.clone());
-    torrent.record.comment.clone().or_else(its).unwrap_or_default()
+    torrent.comment().unwrap_or_default().to_owned()
 }
 
 fn magnet(torrent: &Torrent) -> String {

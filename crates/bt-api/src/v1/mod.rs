@@ -5,9 +5,11 @@
 //! Must not know: HTTP, sessions.
 //! Invariant: who knows a list and hears all changes since it has the list of now.
 
+mod creation;
 mod request;
 mod rows;
 
+pub use creation::CreationRow;
 pub use request::{Action, AddRequest, RequestError};
 pub use rows::{
     FileRow, PeerRow, SessionRow, TorrentList, TorrentRow, TrackerRow, files, peers, pieces, row,

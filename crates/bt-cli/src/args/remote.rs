@@ -7,9 +7,9 @@
 use super::{DiscoveryArgs, TrustArgs, parse_ratio};
 use crate::addresses::{ListenAddr, parse_listen};
 use crate::units::parse_rate;
+use bt_daemon::{ApiAddr, BasePath};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use url::Url;
 
@@ -162,38 +162,86 @@ pub(crate) struct WatchArgs {
     pub(crate) api: ApiArgs,
 }
 
+/// Each option is a variable of the environment and a key of the configuration file, too.
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
-    /// Where to serve the APIs; without a password on loopback only
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9091")]
-    pub(crate) api: SocketAddr,
-    /// A name that the APIs are reached by, besides IP addresses and localhost; repeat for more
-    #[arg(long, value_name = "NAME")]
-    pub(crate) api_host: Vec<String>,
-    /// The user's name for the APIs
-    #[arg(long, value_name = "NAME", env = "BT_API_USER", default_value = "bt")]
-    pub(crate) api_user: String,
-    /// A file with the password for the APIs, or with its argon2 hash
-    #[arg(long, value_name = "FILE", env = "BT_API_PASSWORD_FILE")]
-    pub(crate) api_password_file: Option<PathBuf>,
-    /// A network whose proxies are believed when they say who asks; repeat for more
-    #[arg(long, value_name = "CIDR")]
-    pub(crate) api_proxy: Vec<IpNet>,
-    /// Where downloads go, at the first start [default: the current directory]
-    #[arg(short, long, value_name = "DIR")]
+    /// The configuration file [default: bt/config.toml in $XDG_CONFIG_HOME, or
+    /// /etc/bt/config.toml]
+    #[arg(long, value_name = "FILE", env = "BT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read the configuration, say what is wrong with it, and exit
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// Where downloads go [default: at the first start the current directory]
+    #[arg(short, long, value_name = "DIR", env = "BT_DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Where to listen for peers; PORT alone is all addresses [default: all addresses, a port from
-    /// 6881 or any free one]
-    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
-    pub(crate) listen: Option<ListenAddr>,
     /// Where the daemon keeps its torrents and settings [default: $BT_HOME, or bt in
     /// $XDG_STATE_HOME]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "BT_STATE")]
     pub(crate) state: Option<PathBuf>,
+    /// Where to listen for peers; PORT alone is all addresses [default: all addresses, a port from
+    /// 6881 or any free one]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen, env = "BT_LISTEN")]
+    pub(crate) listen: Option<ListenAddr>,
+    /// Upload limit, as 500KiB/s or 2MB/s
+    #[arg(long, value_parser = parse_rate, value_name = "RATE", env = "BT_UP")]
+    pub(crate) up: Option<u64>,
+    /// Download limit, as 500KiB/s or 2MB/s
+    #[arg(long, value_parser = parse_rate, value_name = "RATE", env = "BT_DOWN")]
+    pub(crate) down: Option<u64>,
+    /// One of the settings of the API, as queue.downloads=5; repeat for more. In the environment
+    /// it is BT_SETTINGS_QUEUE_DOWNLOADS
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A directory whose torrent files are added; repeat for more
+    #[arg(long, value_name = "DIR", env = "BT_WATCH", value_delimiter = ':')]
+    pub(crate) watch: Vec<PathBuf>,
+    /// A program to run when a torrent was added
+    #[arg(long, value_name = "PROGRAM", env = "BT_ON_ADDED")]
+    pub(crate) on_added: Option<String>,
+    /// A program to run when a torrent is complete
+    #[arg(long, value_name = "PROGRAM", env = "BT_ON_DONE")]
+    pub(crate) on_done: Option<String>,
+    /// A program to run when a torrent reached a seed limit
+    #[arg(long, value_name = "PROGRAM", env = "BT_ON_DONE_SEEDING")]
+    pub(crate) on_done_seeding: Option<String>,
+    #[command(flatten)]
+    pub(crate) http: ApiServerArgs,
     #[command(flatten)]
     pub(crate) discovery: DiscoveryArgs,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
+}
+
+/// How the APIs and the page are served.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "APIs and page")]
+pub(crate) struct ApiServerArgs {
+    /// Where to serve them, also unix:/PATH; without a password for this machine only [default:
+    /// 127.0.0.1:9091]
+    #[arg(long, value_name = "ADDR:PORT", env = "BT_DAEMON_API")]
+    pub(crate) api: Option<ApiAddr>,
+    /// A name that they are reached by, besides IP addresses and localhost; repeat for more
+    #[arg(long, value_name = "NAME", env = "BT_API_HOST", value_delimiter = ',')]
+    pub(crate) api_host: Vec<String>,
+    /// The user's name [default: bt]
+    #[arg(long, value_name = "NAME", env = "BT_API_USER")]
+    pub(crate) api_user: Option<String>,
+    /// A file with the password, or with its argon2 hash
+    #[arg(long, value_name = "FILE", env = "BT_API_PASSWORD_FILE")]
+    pub(crate) api_password_file: Option<PathBuf>,
+    /// A network whose proxies are believed when they say who asks; repeat for more
+    #[arg(long, value_name = "CIDR", env = "BT_API_PROXY", value_delimiter = ',')]
+    pub(crate) api_proxy: Vec<IpNet>,
+    /// What comes before all their paths, as /bt, for a proxy that passes it on
+    #[arg(long, value_name = "PATH", env = "BT_API_BASE_PATH")]
+    pub(crate) api_base_path: Option<BasePath>,
+    /// A certificate in PEM, to serve them over TLS
+    #[arg(long, value_name = "FILE", env = "BT_API_TLS_CERT")]
+    pub(crate) api_tls_cert: Option<PathBuf>,
+    /// The key of the certificate
+    #[arg(long, value_name = "FILE", env = "BT_API_TLS_KEY")]
+    pub(crate) api_tls_key: Option<PathBuf>,
 }
 
 fn parse_limit(text: &str) -> Result<Limit, String> {

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::Semaphore;
 
 /// Wrong passwords or tokens of one address until it is locked out.
@@ -55,14 +55,46 @@ pub(super) enum Identity {
 /// All that proves an identity.
 #[derive(Debug)]
 pub(crate) struct Auth {
-    user: String,
-    /// The hash of the password; `None`: there is none, and every caller may do everything.
-    password: Option<String>,
+    password: RwLock<Password>,
     hashes: Arc<Semaphore>,
     table: Mutex<Table>,
     tokens: Mutex<BTreeMap<String, Token>>,
     /// Held while tokens are changed and stored.
     token_turn: tokio::sync::Mutex<()>,
+}
+
+/// What a caller must know.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Password {
+    user: String,
+    /// The password or its hash as it was given, and its hash; `None`: there is none, and every
+    /// caller may do everything.
+    given_and_hash: Option<(String, String)>,
+}
+
+impl Password {
+    fn new(user: &str, given: Option<&str>) -> Result<Password, PasswordError> {
+        let hash = match given {
+            None => None,
+            Some("") => return Err(PasswordError("it is empty".into())),
+            Some(hash) if hash.starts_with("$argon2") => {
+                let wrong = |error| PasswordError(format!("it is no hash: {error}"));
+                PasswordHash::new(hash).map_err(wrong)?;
+                Some(hash.to_owned())
+            }
+            Some(text) => {
+                let hash = Argon2::default().hash_password(text.as_bytes());
+                Some(hash.map_err(|error| PasswordError(error.to_string()))?.to_string())
+            }
+        };
+        // Only a digest of the text stays, to see whether another one is given.
+        let given = given.map(|text| hex(&digest(text)));
+        Ok(Password { user: user.to_owned(), given_and_hash: given.zip(hash) })
+    }
+
+    fn hash(&self) -> Option<&str> {
+        self.given_and_hash.as_ref().map(|(_, hash)| &hash[..])
+    }
 }
 
 /// What is known of callers at this moment.
@@ -83,22 +115,9 @@ impl Auth {
         password: Option<&str>,
         tokens: BTreeMap<String, Token>,
     ) -> Result<Auth, PasswordError> {
-        let password = match password {
-            None => None,
-            Some("") => return Err(PasswordError("it is empty".into())),
-            Some(hash) if hash.starts_with("$argon2") => {
-                let wrong = |error| PasswordError(format!("it is no hash: {error}"));
-                PasswordHash::new(hash).map_err(wrong)?;
-                Some(hash.to_owned())
-            }
-            Some(text) => {
-                let hash = Argon2::default().hash_password(text.as_bytes());
-                Some(hash.map_err(|error| PasswordError(error.to_string()))?.to_string())
-            }
-        };
+        let password = Password::new(user, password)?;
         Ok(Auth {
-            user: user.to_owned(),
-            password,
+            password: RwLock::new(password),
             hashes: Arc::new(Semaphore::new(HASHES_MAX)),
             table: Mutex::default(),
             tokens: Mutex::new(tokens),
@@ -106,14 +125,40 @@ impl Auth {
         })
     }
 
+    /// Takes another name and password. Sessions of earlier ones end.
+    pub(super) fn set_password(
+        &self,
+        user: &str,
+        password: Option<&str>,
+    ) -> Result<(), PasswordError> {
+        let digest = password.map(|text| hex(&digest(text)));
+        {
+            let now = self.password();
+            let given = now.given_and_hash.as_ref().map(|(given, _)| given);
+            if now.user == user && given == digest.as_ref() {
+                return Ok(());
+            }
+        }
+        let password = Password::new(user, password)?;
+        *self.password.write().unwrap_or_else(PoisonError::into_inner) = password;
+        let mut table = self.table();
+        table.sessions.clear();
+        table.known.clear();
+        Ok(())
+    }
+
+    fn password(&self) -> RwLockReadGuard<'_, Password> {
+        self.password.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns whether callers must prove who they are.
     pub(super) fn is_needed(&self) -> bool {
-        self.password.is_some()
+        self.password().hash().is_some()
     }
 
     /// Finds out who a request comes from.
     pub(super) async fn identify(&self, from: IpAddr, headers: &HeaderMap) -> Identity {
-        if self.password.is_none() {
+        if !self.is_needed() {
             return Identity::Known(Scope::Write);
         }
         let proof = authorization(headers);
@@ -145,7 +190,7 @@ impl Auth {
     /// Returns the value of a new session's cookie for who has the password; `None` for a wrong
     /// one.
     pub(super) async fn log_in(&self, from: IpAddr, user: &str, password: &str) -> Option<String> {
-        if self.password.is_some() && !self.is_right(from, user, password).await {
+        if self.is_needed() && !self.is_right(from, user, password).await {
             self.fail(from);
             return None;
         }
@@ -238,7 +283,8 @@ impl Auth {
     }
 
     async fn is_right(&self, from: IpAddr, user: &str, password: &str) -> bool {
-        let Some(hash) = self.password.clone() else { return false };
+        let right = self.password().clone();
+        let Some(hash) = right.hash().map(str::to_owned) else { return false };
         let Ok(place) = Arc::clone(&self.hashes).acquire_owned().await else { return false };
         // Others of its tries may have ended while this one waited.
         if self.is_locked_out(from) {
@@ -253,7 +299,7 @@ impl Auth {
         };
         // The hash is computed for a wrong name too, so that its time tells no name.
         let is_password = tokio::task::spawn_blocking(check).await.unwrap_or(false);
-        is_password && user == self.user
+        is_password && user == right.user
     }
 
     fn has_session(&self, cookie: &str) -> bool {

@@ -15,9 +15,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
 
-/// The address that a connection comes from.
+/// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(super) struct Peer {
+    /// The address; that of this machine for a Unix socket.
+    pub(super) addr: IpAddr,
+    /// It came by a Unix socket, which only the daemon's own user can open.
+    pub(super) is_owner: bool,
+    /// It came over TLS.
+    pub(super) is_secure: bool,
+}
 
 /// Who asks: the address, and what it proved.
 #[derive(Clone, Debug)]
@@ -26,26 +33,31 @@ pub(super) struct Caller {
     pub(super) from: IpAddr,
     /// What it proved.
     pub(super) identity: Identity,
-    /// It came over TLS, as a trusted proxy says.
+    /// It came over TLS, here or at a trusted proxy.
     pub(super) is_secure: bool,
 }
 
 /// Lets a request through with its [`Caller`], or answers it.
 pub(super) async fn gate(
     State(app): State<App>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let headers = request.headers();
     // A browser sends a password or a token only where its user entered it.
     let is_proved = app.auth.is_needed() && headers.contains_key(header::AUTHORIZATION);
-    let hosts = (!is_proved).then_some(&app.config.hosts[..]);
+    let config = app.config.get();
+    let hosts = (!is_proved).then_some(&config.hosts[..]);
     if let Err(why) = check(request.method(), headers, hosts) {
         return guarded(why.into_response());
     }
-    let is_proxy = app.config.proxies.iter().any(|network| network.contains(&peer));
-    let (from, is_secure) = if is_proxy { forwarded(headers, peer) } else { (peer, false) };
+    let is_listed = config.proxies.iter().any(|network| network.contains(&peer.addr));
+    let (from, is_secure) = match is_listed || peer.is_owner {
+        true => forwarded(headers, peer.addr),
+        false => (peer.addr, false),
+    };
+    let is_secure = is_secure || peer.is_secure;
     let identity = app.auth.identify(from, headers).await;
     if identity == Identity::LockedOut {
         let why = "Too many wrong passwords came from your address. Wait an hour.\n";

@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod gate;
+mod listener;
 mod metrics;
 mod page;
 mod qbittorrent;
@@ -14,25 +15,31 @@ mod stream;
 mod transmission;
 mod v1;
 
-use crate::config::{DaemonError, HttpConfig};
+use crate::config::{ApiAddr, BasePath, DaemonConfig, DaemonError, HttpConfig, TlsFiles};
 use crate::keeper::Keeper;
 use crate::store::StoreError;
 use auth::Auth;
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{Request, Response, StatusCode, Uri, header};
 use axum::middleware;
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use axum::{Extension, Router};
 use bt_api::qbittorrent::SyncTable;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+pub(crate) use listener::Listener;
+use listener::Stream;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 /// Most connections at a time; further ones wait to be accepted.
@@ -56,7 +63,9 @@ const END_TIME: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) keeper: Arc<Keeper>,
-    pub(crate) config: Arc<HttpConfig>,
+    pub(crate) config: Shared<HttpConfig>,
+    /// What comes before all paths.
+    pub(crate) base: Arc<BasePath>,
     pub(crate) auth: Arc<Auth>,
     /// The session id of Transmission's RPC: random for each process.
     pub(crate) session_id: Arc<str>,
@@ -66,17 +75,76 @@ pub(crate) struct App {
     pub(crate) sync: Arc<Mutex<SyncTable>>,
 }
 
+/// A value that can be replaced while others read it.
+#[derive(Debug, Default)]
+pub(crate) struct Shared<T>(Arc<RwLock<Arc<T>>>);
+
+impl<T> Shared<T> {
+    fn new(value: T) -> Shared<T> {
+        Shared(Arc::new(RwLock::new(Arc::new(value))))
+    }
+
+    pub(crate) fn get(&self) -> Arc<T> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, value: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Shared<T> {
+        Shared(Arc::clone(&self.0))
+    }
+}
+
+/// The certificate that is served, and where it lies.
+struct Tls {
+    files: TlsFiles,
+    acceptor: Shared<TlsAcceptor>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
 /// The server. It runs until it is stopped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    addr: SocketAddr,
+    addr: ApiAddr,
+    url: String,
+    config: Shared<HttpConfig>,
+    auth: Arc<Auth>,
+    tls: Option<Tls>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(crate) fn addr(&self) -> SocketAddr {
-        self.addr
+    pub(crate) fn addr(&self) -> &ApiAddr {
+        &self.addr
+    }
+
+    /// Returns the URL of the page.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Serves by this configuration from now on, and with the certificate that lies there now.
+    pub(crate) fn reload(&self, config: &HttpConfig) -> Result<(), DaemonError> {
+        if config.password.is_none() && !self.addr.is_local() {
+            return Err(DaemonError::NoPassword(self.addr.clone()));
+        }
+        let acceptor = self.tls.as_ref().map(|tls| listener::acceptor(&tls.files)).transpose()?;
+        self.auth.set_password(&config.user, config.password.as_deref())?;
+        self.config.set(config.clone());
+        if let (Some(tls), Some(acceptor)) = (&self.tls, acceptor) {
+            tls.acceptor.set(acceptor);
+        }
+        Ok(())
     }
 
     /// Accepts no more connections, and waits for requests under way.
@@ -86,46 +154,46 @@ impl Server {
     }
 }
 
-/// Opens the listening socket.
-pub(crate) fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, DaemonError> {
-    let listen = || {
-        let listener = std::net::TcpListener::bind(addr)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    listen().map_err(|source| DaemonError::Listen { addr, source })
-}
-
 /// Serves the APIs on a listening socket.
 pub(crate) fn serve(
-    listener: std::net::TcpListener,
+    listener: Listener,
     keeper: Arc<Keeper>,
-    config: HttpConfig,
+    config: DaemonConfig,
 ) -> Result<Server, DaemonError> {
-    let start = || {
-        let addr = listener.local_addr()?;
-        Ok((addr, TcpListener::from_std(listener)?))
-    };
-    let (addr, listener) = start().map_err(|source: io::Error| DaemonError::Listen {
-        addr: SocketAddr::from(([0, 0, 0, 0], 0)),
-        source,
-    })?;
+    let listen = |source| DaemonError::Listen { addr: config.api.clone(), source };
+    let addr = listener.addr().map_err(listen)?;
     let session_id = secret().map_err(DaemonError::Random)?.into();
     let unreadable = |error: StoreError| DaemonError::Tokens(error.to_string());
     let tokens = keeper.stored_tokens().map_err(unreadable)?;
-    let auth = Auth::new(&config.user, config.password.as_deref(), tokens)?;
-    let (config, auth) = (Arc::new(config), Arc::new(auth));
-    let router = router(App {
+    let http = config.reloadable.http;
+    let auth = Arc::new(Auth::new(&http.user, http.password.as_deref(), tokens)?);
+    let tls = match &config.tls {
+        Some(files) => {
+            let acceptor = Shared::new(listener::acceptor(files)?);
+            Some(Tls { files: files.clone(), acceptor })
+        }
+        None => None,
+    };
+    let app = App {
         keeper,
-        config,
-        auth,
+        config: Shared::new(http),
+        base: Arc::new(config.base_path),
+        auth: Arc::clone(&auth),
         session_id,
         links: Arc::default(),
         sync: Arc::default(),
-    });
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = match &addr {
+        ApiAddr::Tcp(addr) => format!("{scheme}://{addr}{}/", app.base.as_str()),
+        ApiAddr::Unix(path) => format!("unix:{}", path.display()),
+    };
+    let config = app.config.clone();
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(accept(listener, router, stopped));
-    Ok(Server { addr, stop, task })
+    let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
+    let base = Arc::clone(&app.base);
+    let task = tokio::spawn(accept(listener, acceptor, router(app), base, stopped));
+    Ok(Server { addr, url, config, auth, tls, stop, task })
 }
 
 /// Returns 192 random bits as 48 characters.
@@ -151,17 +219,23 @@ fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: Listener,
+    tls: Option<Shared<TlsAcceptor>>,
+    router: Router,
+    base: Arc<BasePath>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
             (place, listener.accept().await)
         };
-        let (place, stream) = tokio::select! {
+        let (place, stream, peer) = tokio::select! {
             () = asked(&mut stopped) => break,
             (place, accepted) = accepted => match accepted {
-                Ok((stream, _)) => (place, stream),
+                Ok((stream, peer)) => (place, stream, peer),
                 Err(error) => {
                     // The table of descriptors may be full: others must end first.
                     tracing::warn!(%error, "a connection to the API was not accepted");
@@ -170,9 +244,14 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
                 }
             },
         };
-        let (router, stopped) = (router.clone(), stopped.clone());
+        let (router, base) = (router.clone(), Arc::clone(&base));
+        let (tls, stopped) = (tls.as_ref().map(Shared::get), stopped.clone());
         tokio::spawn(async move {
-            serve_one(stream, router, stopped).await;
+            let secured = secured(stream, tls.as_deref()).await;
+            if let Some(stream) = secured {
+                let peer = gate::Peer { is_secure: tls.is_some(), ..peer };
+                serve_one(stream, router.layer(Extension(peer)), base, stopped).await;
+            }
             drop(place);
         });
     }
@@ -181,23 +260,67 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
     let _ = tokio::time::timeout(END_TIME, places.acquire_many(all)).await;
 }
 
-async fn serve_one(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
-    let Ok(peer) = stream.peer_addr() else { return };
-    let router = router.layer(Extension(gate::Peer(peer.ip())));
+/// Returns the stream that the bytes of requests come by.
+async fn secured(
+    stream: Pin<Box<dyn Stream>>,
+    tls: Option<&TlsAcceptor>,
+) -> Option<Pin<Box<dyn Stream>>> {
+    let Some(tls) = tls else { return Some(stream) };
+    let secured = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await.ok()?.ok()?;
+    Some(Box::pin(secured))
+}
+
+async fn serve_one(
+    stream: Pin<Box<dyn Stream>>,
+    router: Router,
+    base: Arc<BasePath>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let inner = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let below = below(base.as_str(), request);
+        let inner = inner.clone();
+        async move {
+            match below {
+                Ok(request) => inner.call(request).await,
+                Err(answer) => Ok::<_, Infallible>(*answer),
+            }
+        }
+    });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+            .serve_connection(TokioIo::new(stream), service)
     );
     tokio::select! {
         _ = connection.as_mut() => return,
         () = asked(&mut stopped) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// Takes the base from the path of a request; answers those that lie elsewhere.
+fn below<B>(base: &str, mut request: Request<B>) -> Result<Request<B>, Box<Response<Body>>> {
+    if base.is_empty() {
+        return Ok(request);
+    }
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let rest = path.strip_prefix(base);
+    match rest.map(|rest| (rest.starts_with('/'), rest.parse::<Uri>())) {
+        Some((true, Ok(uri))) => {
+            *request.uri_mut() = uri;
+            Ok(request)
+        }
+        // The page's own paths are relative: they need the slash.
+        _ if path == base => {
+            let to = [(header::LOCATION, format!("{base}/"))];
+            Err(Box::new((StatusCode::MOVED_PERMANENTLY, to).into_response()))
+        }
+        _ => Err(Box::new((StatusCode::NOT_FOUND, "Not Found\n").into_response())),
+    }
 }
 
 /// Waits until the server is asked to stop.
@@ -209,10 +332,9 @@ async fn asked(stopped: &mut watch::Receiver<bool>) {
 mod tests {
     use super::*;
     use crate::token::{Scope, Token};
-    use axum::body::{Body, Bytes};
-    use axum::http::{Request, StatusCode};
-    use hyper::service::Service as _;
+    use axum::body::Bytes;
     use std::collections::BTreeMap;
+    use std::io;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     async fn app(dir: &std::path::Path) -> App {
@@ -221,7 +343,8 @@ mod tests {
         let tokens = BTreeMap::from([("old".to_owned(), token)]);
         App {
             keeper,
-            config: Arc::default(),
+            config: Shared::default(),
+            base: Arc::default(),
             auth: Arc::new(Auth::new("me", Some("secret"), tokens).expect("a password")),
             session_id: "id".into(),
             links: Arc::default(),
@@ -236,7 +359,7 @@ mod tests {
         head: &[(&str, &str)],
         body: Body,
     ) -> StatusCode {
-        let peer = gate::Peer([127, 0, 0, 1].into());
+        let peer = gate::Peer { addr: [127, 0, 0, 1].into(), is_owner: false, is_secure: false };
         let service = TowerToHyperService::new(router(app.clone()).layer(Extension(peer)));
         let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1");
         for (name, value) in head {
@@ -269,6 +392,25 @@ mod tests {
         let form = format!("username=me&password={long}").into();
         let status = ask(&app, "POST", "/api/v2/auth/login", &[], form).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[test]
+    fn a_base_is_taken_from_paths() {
+        for (base, path, expected) in [
+            ("", "/a?b", Ok("/a?b")),
+            ("/bt", "/bt/", Ok("/")),
+            ("/bt", "/bt/api/v1/torrents?since=1", Ok("/api/v1/torrents?since=1")),
+            ("/bt", "/bt", Err(301)),
+            ("/bt", "/btx/", Err(404)),
+            ("/bt", "/", Err(404)),
+            ("/bt", "/api/v1/torrents", Err(404)),
+        ] {
+            let request = Request::builder().uri(path).body(()).expect("a request");
+            let found = below(base, request);
+            let found = found.map(|request| request.uri().to_string());
+            let found = found.map_err(|answer| answer.status().as_u16());
+            assert_eq!(found, expected.map(str::to_owned), "{base} {path}");
+        }
     }
 
     #[tokio::test]

@@ -54,7 +54,7 @@ async fn auth(
             let (user, password) = (field("username"), field("password"));
             match app.auth.log_in(caller.from, user, password).await {
                 Some(cookie) => {
-                    let cookie = session_cookie(&cookie, caller.is_secure);
+                    let cookie = session_cookie(&cookie, app.base.as_str(), caller.is_secure);
                     ([(header::SET_COOKIE, cookie)], write(WebAnswer::text(200, "Ok.")))
                         .into_response()
                 }

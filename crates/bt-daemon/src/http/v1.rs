@@ -15,7 +15,9 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post};
 use axum::{Extension, Json, Router, middleware};
-use bt_api::v1::{self, Action, AddRequest, SessionRow, TorrentList, TorrentRow};
+use bt_api::creation::{CreationStanding, CreationWish};
+use bt_api::rss::{Rss, RssCommand};
+use bt_api::v1::{self, Action, AddRequest, CreationRow, SessionRow, TorrentList, TorrentRow};
 use bt_api::{Command, DaemonSettings, Details, FaultKind, Needs, TorrentPatch, Why};
 use bt_types::InfoHash;
 use serde::Deserialize;
@@ -42,6 +44,10 @@ pub(super) fn router() -> Router<App> {
         .route("/torrents/{hash}/pieces", get(pieces))
         .route("/torrents/{hash}/why", get(why))
         .route("/undo", post(undo))
+        .route("/rss", get(rss).post(set_rss))
+        .route("/creations", get(creations).post(create))
+        .route("/creations/{id}", delete(forget_creation))
+        .route("/creations/{id}/file", get(created_file))
         .route("/categories", get(categories))
         .route("/categories/{name}", patch(set_category).delete(remove_category))
         .route("/tokens", get(tokens).post(new_token))
@@ -260,6 +266,51 @@ async fn remove_category(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Tells feeds, with their articles, and rules.
+async fn rss(State(app): State<App>) -> Json<Rss> {
+    Json(app.keeper.state().rss.clone())
+}
+
+async fn set_rss(
+    State(app): State<App>,
+    Body(change): Body<RssCommand>,
+) -> Result<Json<Rss>, Refused> {
+    app.keeper.run(Command::Rss(change)).await?;
+    Ok(rss(State(app)).await)
+}
+
+async fn creations(State(app): State<App>) -> Json<Vec<CreationRow>> {
+    Json(app.keeper.state().creations.iter().map(CreationRow::of).collect())
+}
+
+async fn create(
+    State(app): State<App>,
+    Body(wish): Body<CreationWish>,
+) -> Result<Response, Refused> {
+    let done = app.keeper.run(Command::Create(Box::new(wish))).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "id": done.creation }))).into_response())
+}
+
+async fn forget_creation(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refused> {
+    app.keeper.run(Command::ForgetCreation(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn created_file(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Refused> {
+    let state = app.keeper.state();
+    match state.creations.iter().find(|task| task.id == id).map(|task| &task.standing) {
+        Some(CreationStanding::Done(bytes, _)) => {
+            let kind = [(header::CONTENT_TYPE, "application/x-bittorrent")];
+            Ok((kind, bytes.to_vec()).into_response())
+        }
+        Some(_) => Err(Refused::new(FaultKind::Conflict, "it is not made")),
+        None => Err(Refused::new(FaultKind::NotFound, "there is no such task")),
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Login {
@@ -276,7 +327,7 @@ async fn log_in(
         let why = json!({ "error": "wrong name or password" });
         return Ok((StatusCode::UNAUTHORIZED, Json(why)).into_response());
     };
-    let cookie = session_cookie(&cookie, caller.is_secure);
+    let cookie = session_cookie(&cookie, app.base.as_str(), caller.is_secure);
     Ok(([(header::SET_COOKIE, cookie)], StatusCode::NO_CONTENT).into_response())
 }
 
@@ -286,9 +337,9 @@ async fn log_out(State(app): State<App>, headers: HeaderMap) -> StatusCode {
 }
 
 /// Returns the line that gives a browser its session.
-pub(super) fn session_cookie(value: &str, is_secure: bool) -> String {
+pub(super) fn session_cookie(value: &str, base: &str, is_secure: bool) -> String {
     let secure = if is_secure { "; Secure" } else { "" };
-    format!("SID={value}; HttpOnly; SameSite=Strict; path=/{secure}")
+    format!("SID={value}; HttpOnly; SameSite=Strict; path={base}/{secure}")
 }
 
 async fn tokens(State(app): State<App>) -> Json<Value> {

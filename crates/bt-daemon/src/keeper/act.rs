@@ -4,6 +4,7 @@
 //! Must not know: dialects.
 //! Invariant: a move that was begun is noted until it is done, so that a restart goes on with it.
 
+use super::hooks::Moment;
 use super::{Keeper, refused};
 use crate::clock::now;
 use bt_api::{Fault, FaultKind, Phase, Record};
@@ -207,6 +208,8 @@ impl Keeper {
                 Err(error) => Err(error),
             };
             let failed = moved.err().map(|error| format!("its data was not moved: {error}"));
+            let was_incomplete =
+                keeper.torrent(hash).is_ok_and(|torrent| torrent.record.final_dir.is_some());
             let done = |record: &mut Record| {
                 record.moving_to = None;
                 record.final_dir = None;
@@ -228,6 +231,9 @@ impl Keeper {
                 None => keeper.tell_of_move(hash, None),
             }
             keeper.refresh(hash);
+            if was_incomplete {
+                keeper.run_hook(Moment::Done, hash);
+            }
         });
     }
 

@@ -4,6 +4,7 @@
 //! Must not know: dialects.
 //! Invariant: a torrent that is reported as added is stored, and is in the state.
 
+use super::hooks::Moment;
 use super::{Keeper, not_stored, refused};
 use crate::clock::now;
 use crate::store::Batch;
@@ -46,7 +47,11 @@ impl Keeper {
         super::change::check_files(count, &add.patch)?;
         let _turn = self.turn.lock().await;
         if self.state().torrent(hash).is_some() {
-            return Ok(CommandReply { torrent: Some(hash), duplicate: true });
+            return Ok(CommandReply {
+                torrent: Some(hash),
+                duplicate: true,
+                ..CommandReply::default()
+            });
         }
         let (metainfo, file, magnet) = match found {
             Found::Torrent(metainfo, bytes) => (Some(metainfo), Some(bytes), None),
@@ -82,7 +87,8 @@ impl Keeper {
         }
         self.arrange().await;
         self.refresh(hash);
-        Ok(CommandReply { torrent: Some(hash), duplicate: false })
+        self.run_hook(Moment::Added, hash);
+        Ok(CommandReply { torrent: Some(hash), ..CommandReply::default() })
     }
 
     fn new_record(&self, add: &Add, magnet: Option<String>) -> Record {

@@ -142,30 +142,40 @@ impl Keeper {
     }
 
     pub(super) async fn set_settings(&self, patch: &serde_json::Value) -> Result<(), Fault> {
-        let invalid = |error: serde_json::Error| Fault::new(FaultKind::Invalid, error.to_string());
-        if !patch.is_object() {
-            return Err(Fault::new(FaultKind::Invalid, "a change of settings is a JSON object"));
-        }
-        let mut json = serde_json::to_value(&self.state().settings).map_err(invalid)?;
-        merge(&mut json, patch);
-        let settings: bt_api::DaemonSettings = serde_json::from_value(json).map_err(invalid)?;
-        let dirs =
-            [("dir", Some(&settings.dir)), ("incomplete_dir", settings.incomplete_dir.as_ref())];
-        for (name, dir) in dirs {
-            if let Some(dir) = dir.filter(|dir| !dir.is_absolute()) {
-                let why = format!("`{name}` must be an absolute path, not {}", dir.display());
-                return Err(Fault::new(FaultKind::Invalid, why));
-            }
-        }
+        let invalid = |why: String| Fault::new(FaultKind::Invalid, why);
+        let settings = self.state().settings.with(patch).map_err(invalid)?;
+        let kept = lock(&self.kept_settings).with(patch).map_err(invalid)?;
         let mut batch = Batch::default();
-        batch.value(SETTINGS, &settings);
+        batch.value(SETTINGS, &kept);
         self.store.write(batch).await.map_err(|error| not_stored(&error))?;
+        *lock(&self.kept_settings) = kept;
+        self.take_settings(settings).await;
+        Ok(())
+    }
+
+    /// Says what is wrong with settings of the configuration.
+    pub(crate) fn check_settings(&self, patch: &serde_json::Value) -> Result<(), String> {
+        match patch.is_null() {
+            true => Ok(()),
+            false => lock(&self.kept_settings).with(patch).map(drop),
+        }
+    }
+
+    /// Puts settings of the configuration over those that were set at run time, which stay stored.
+    pub(crate) async fn override_settings(&self, patch: &serde_json::Value) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        let kept = lock(&self.kept_settings).clone();
+        let settings = if patch.is_null() { kept } else { kept.with(patch)? };
+        self.take_settings(settings).await;
+        Ok(())
+    }
+
+    async fn take_settings(&self, settings: bt_api::DaemonSettings) {
         if let Some(session) = self.session() {
             session.set(settings.session_now());
         }
         self.update(|state| state.settings = settings);
         self.arrange().await;
-        Ok(())
     }
 }
 
@@ -176,25 +186,6 @@ pub(super) fn check_files(count: usize, patch: &TorrentPatch) -> Result<(), Faul
         let why = format!("there is no file with the number {number}");
         Err(Fault::new(FaultKind::Invalid, why))
     })
-}
-
-/// Applies a merge patch (RFC 7396).
-fn merge(value: &mut serde_json::Value, patch: &serde_json::Value) {
-    let (serde_json::Value::Object(object), serde_json::Value::Object(patch)) =
-        (&mut *value, patch)
-    else {
-        *value = patch.clone();
-        return;
-    };
-    for (key, change) in patch {
-        // Absent keys get their default, so `null` must stay where `null` is a value.
-        match object.get_mut(key) {
-            // A list would be read as the fields in their order, and reset those that it lacks.
-            Some(old @ serde_json::Value::Object(_)) if change.is_array() => *old = false.into(),
-            Some(old) => merge(old, change),
-            None => drop(object.insert(key.clone(), change.clone())),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -223,12 +214,5 @@ mod tests {
         patch_record(&mut record, &TorrentPatch { running: Some(true), ..TorrentPatch::default() });
         assert!(!record.finished, "who starts a torrent wants more than its limit");
         assert_eq!(record.seed_limits.ratio, Limit::Unlimited, "or it would stop again at once");
-    }
-
-    #[test]
-    fn a_merge_patch_reaches_into_objects() {
-        let mut value = serde_json::json!({"limits": {"up": 1, "down": 2}, "dir": "/a"});
-        merge(&mut value, &serde_json::json!({"limits": {"up": null}}));
-        assert_eq!(value, serde_json::json!({"limits": {"up": null, "down": 2}, "dir": "/a"}));
     }
 }

@@ -8,8 +8,11 @@
 mod act;
 mod add;
 mod change;
+mod creations;
+mod hooks;
 mod labels;
 mod open;
+mod rss;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turns;
@@ -20,8 +23,10 @@ use crate::clock::now;
 use crate::store::{Batch, Store, StoreError, TOKENS, TOTALS};
 use crate::token::Token;
 use bt_api::{
-    Command, CommandReply, DaemonState, Details, Fault, FaultKind, File, Needs, Record, Torrent,
+    Command, CommandReply, DaemonSettings, DaemonState, Details, Fault, FaultKind, File, Needs,
+    Record, Torrent,
 };
+use bt_piece_store::Progress;
 use bt_session::{OneShot, Reader, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -39,7 +44,16 @@ pub(crate) struct Keeper {
     /// `None` once the daemon stops.
     session: Mutex<Option<Arc<Session>>>,
     state: RwLock<DaemonState>,
+    /// The settings as they were set at run time, without what the configuration puts over them.
+    kept_settings: Mutex<DaemonSettings>,
     store: Store,
+    hooks: hooks::Runner,
+    /// Wakes who fetches feeds.
+    rss_wake: tokio::sync::Notify,
+    /// Held by the torrent that is made: disks are read one after the other.
+    creations: tokio::sync::Semaphore,
+    /// The progress of torrents that are being made.
+    creating: Mutex<HashMap<String, Arc<Progress>>>,
     /// Held by the command that is carried out.
     turn: tokio::sync::Mutex<()>,
     /// The torrents that the queue lets run.
@@ -111,12 +125,30 @@ impl Keeper {
             Command::Category(name, category) => self.set_category(&name, category).await?,
             Command::AddTags(tags) => self.add_tags(tags).await?,
             Command::RemoveTags(tags) => self.remove_tags(&tags).await?,
+            Command::Rss(change) => self.change_rss(change).await?,
+            Command::Create(wish) => {
+                let creation = Some(self.create(*wish)?);
+                return Ok(CommandReply { creation, ..CommandReply::default() });
+            }
+            Command::ForgetCreation(id) => self.forget_creation(&id)?,
             Command::Undo => self.undo().await?,
             Command::Stop => {
                 self.stop.send_replace(true);
             }
         }
         Ok(CommandReply::default())
+    }
+
+    /// Returns whether it looked at its torrents within the last minute.
+    pub(crate) fn is_alive(&self) -> bool {
+        now().saturating_sub(self.state().now) < 60
+    }
+
+    /// Returns in a few words what it does.
+    pub(crate) fn status(&self) -> String {
+        let state = self.state();
+        let view = &state.session;
+        format!("{} torrents, {} up, {} down B/s", state.len(), view.up_rate, view.down_rate)
     }
 
     /// Returns details of torrents; those that are not there are left out.

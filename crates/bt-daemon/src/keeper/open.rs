@@ -7,7 +7,7 @@
 use super::{Keeper, lock};
 use crate::clock::now;
 use crate::config::{DaemonConfig, DaemonError};
-use crate::store::{Batch, CATEGORIES, SETTINGS, Store, StoreError, Stored, TAGS, TOTALS};
+use crate::store::{Batch, CATEGORIES, RSS, SETTINGS, Store, StoreError, Stored, TAGS, TOTALS};
 use bt_api::{DaemonSettings, DaemonState, Phase, Record};
 use bt_metainfo::{Magnet, Metainfo};
 use bt_session::{AddOptions, OneShot, Session, SessionConfig, TorrentError};
@@ -37,13 +37,19 @@ impl Keeper {
         state.begin(state.now);
         let sequence = state.sequence();
         let first = DaemonSettings { dir: config.dir.clone(), ..DaemonSettings::default() };
-        state.settings = store.value(SETTINGS).map_err(unusable)?.unwrap_or(first);
+        let kept: DaemonSettings = store.value(SETTINGS).map_err(unusable)?.unwrap_or(first);
+        let patch = &config.reloadable.settings;
+        state.settings = match patch.is_null() {
+            true => kept.clone(),
+            false => kept.with(patch).map_err(DaemonError::Settings)?,
+        };
         state.categories = store.value(CATEGORIES).map_err(unusable)?.unwrap_or_default();
+        state.rss = store.value(RSS).map_err(unusable)?.unwrap_or_default();
         state.tags = store.value(TAGS).map_err(unusable)?.unwrap_or_default();
         state.earlier = store.value(TOTALS).map_err(unusable)?.unwrap_or_default();
         if store.value::<DaemonSettings>(SETTINGS).map_err(unusable)?.is_none() {
             let mut batch = Batch::default();
-            batch.value(SETTINGS, &state.settings);
+            batch.value(SETTINGS, &kept);
             store.write(batch).await.map_err(unusable)?;
         }
 
@@ -58,7 +64,12 @@ impl Keeper {
         let keeper = Arc::new(Keeper {
             session: Mutex::new(Some(Arc::new(session))),
             state: RwLock::new(state),
+            kept_settings: Mutex::new(kept),
             store,
+            rss_wake: tokio::sync::Notify::new(),
+            creations: tokio::sync::Semaphore::new(1),
+            creating: Mutex::default(),
+            hooks: super::hooks::Runner::start(config.reloadable.hooks.clone()),
             turn: tokio::sync::Mutex::default(),
             running: Mutex::default(),
             steps: Mutex::default(),
@@ -68,6 +79,7 @@ impl Keeper {
         });
         tokio::spawn(Arc::clone(&keeper).watch());
         tokio::spawn(Arc::clone(&keeper).watch_space());
+        tokio::spawn(Arc::clone(&keeper).watch_rss());
         keeper.resume_all(torrents).await;
         Ok(keeper)
     }

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::task::Poll;
 use tokio::time::timeout;
 
-const FILE: &[u8] =
+pub(crate) const FILE: &[u8] =
     b"d4:infod6:lengthi1e4:name1:a12:piece lengthi16384e6:pieces20:AAAAAAAAAAAAAAAAAAAAee";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough for what does not wait to be over.
@@ -37,7 +37,7 @@ pub(crate) async fn keeper(dir: &Path) -> Arc<Keeper> {
     Keeper::open(&config).await.expect("a keeper")
 }
 
-async fn add(keeper: &Arc<Keeper>) -> InfoHash {
+pub(crate) async fn add(keeper: &Arc<Keeper>) -> InfoHash {
     let source = AddSource::Bytes(FILE.to_vec());
     let add = Add { start: Some(false), ..Add::new(source) };
     let done = keeper.run(Command::Add(Box::new(add))).await.expect("an addition");
@@ -46,6 +46,19 @@ async fn add(keeper: &Arc<Keeper>) -> InfoHash {
     let handle = keeper.handle(hash).expect("a handle");
     timeout(PATIENCE, handle.wait_active()).await.expect("in time").expect("a check");
     hash
+}
+
+/// Waits for a value.
+pub(crate) async fn until_some<T>(get: impl Fn() -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            match get() {
+                Some(value) => return value,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("in time")
 }
 
 async fn until(keeper: &Keeper, hash: InfoHash, is_so: impl Fn(&Torrent) -> bool) {

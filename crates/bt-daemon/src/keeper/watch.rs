@@ -4,6 +4,7 @@
 //! Must not know: dialects.
 //! Invariant: a torrent at rest costs nothing but its share of one look a minute.
 
+use super::hooks::Moment;
 use super::{Keeper, not_stored};
 use crate::clock::now;
 use crate::store::Batch;
@@ -153,10 +154,14 @@ impl Keeper {
                 continue;
             }
             let to = self.torrent(hash).ok().and_then(|torrent| torrent.record.final_dir.clone());
-            if let Some(dir) = to
-                && let Err(fault) = self.move_to(&[hash], &dir, true).await
-            {
-                tracing::error!(%hash, %fault, "complete data could not be moved");
+            // What moves is done once it has moved.
+            match to {
+                Some(dir) => {
+                    if let Err(fault) = self.move_to(&[hash], &dir, true).await {
+                        tracing::error!(%hash, %fault, "complete data could not be moved");
+                    }
+                }
+                None => self.run_hook(Moment::Done, hash),
             }
         }
         self.arrange().await;
@@ -270,10 +275,14 @@ impl Keeper {
                     record.settings.running = false;
                     record.finished = true;
                 };
-                self.note(hash, stop).await
+                let stopped = self.note(hash, stop).await;
+                self.run_hook(Moment::DoneSeeding, hash);
+                stopped
             }
-            SeedAction::Remove => self.remove(&[hash], false).await,
-            SeedAction::RemoveWithData => self.remove(&[hash], true).await,
+            SeedAction::Remove | SeedAction::RemoveWithData => {
+                self.run_hook(Moment::DoneSeeding, hash);
+                self.remove(&[hash], action == SeedAction::RemoveWithData).await
+            }
         };
         if let Err(fault) = done {
             tracing::warn!(%hash, %fault, "a seed limit could not be carried out");

@@ -43,6 +43,20 @@ pub struct OneShot {
     key: u32,
 }
 
+/// What was fetched of something that may be known already.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fetched {
+    /// It is as it was.
+    Same,
+    /// Another version of it.
+    New {
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// Its entity tag and the date of its last change.
+        version: (Option<String>, Option<String>),
+    },
+}
+
 impl OneShot {
     /// Makes an asker with its own peer id, which trusts these certificates besides those that
     /// browsers trust.
@@ -71,6 +85,27 @@ impl OneShot {
             reply => reply?,
         };
         if reply.status == 200 { Ok(reply.body) } else { Err(FetchError::Status(reply.status)) }
+    }
+
+    /// Fetches a URL that this source names, of at most `max` bytes, if it is another version than
+    /// this: an entity tag and a date of the last change, as the server sent them.
+    pub async fn fetch_newer(
+        &self,
+        source: Source,
+        url: &str,
+        max: usize,
+        known: (Option<String>, Option<String>),
+    ) -> Result<Fetched, FetchError> {
+        let options = HttpOptions { max_body: max, known, ..HttpOptions::new(source) };
+        let reply = match self.egress.http_get(url, &options).await {
+            Err(NetError::Magnet(link)) => return Err(FetchError::Magnet(link)),
+            reply => reply?,
+        };
+        match reply.status {
+            200 => Ok(Fetched::New { bytes: reply.body, version: reply.version }),
+            304 => Ok(Fetched::Same),
+            status => Err(FetchError::Status(status)),
+        }
     }
 
     /// Looks up the addresses of a host, at least one.

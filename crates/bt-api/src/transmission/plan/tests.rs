@@ -19,7 +19,8 @@ fn state() -> DaemonState {
 fn ask(state: &DaemonState, text: &str) -> (Vec<Command>, Option<Value>) {
     let Request::One(call) = parse(text.as_bytes()) else { panic!("{text}") };
     let plan = plan(&call, state);
-    let replies = [CommandReply { torrent: Some(InfoHash([2; 20])), duplicate: true }];
+    let torrent = Some(InfoHash([2; 20]));
+    let replies = [CommandReply { torrent, duplicate: true, ..CommandReply::default() }];
     let space = Some(SystemReply::Space(Some((7, 9))));
     let answer = answer(&call, plan.as_ref(), state, &HashMap::new(), Ok(&replies), space);
     (plan.map(|plan| plan.commands).unwrap_or_default(), answer)
