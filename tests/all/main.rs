@@ -10,6 +10,7 @@ mod creation;
 mod daemon;
 mod daemon_abuse;
 mod daemon_clients;
+mod daemon_config;
 mod dead_addresses;
 mod dht;
 mod farewell;

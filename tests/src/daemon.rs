@@ -60,7 +60,11 @@ impl RunningDaemon {
         let at = LOOPBACK.to_string();
         let mut command = stage.bt(who);
         command.args(["daemon", "--api", &at, "--listen", &at, "-d"]).arg(dir).args(options);
-        let process = Process::start(who, &mut command)?;
+        RunningDaemon::of(Process::start(who, &mut command)?)
+    }
+
+    /// Waits until a daemon is ready that was started.
+    pub fn of(process: Process) -> Result<RunningDaemon> {
         let ready = process.wait_event("ready", PATIENCE)?;
         let url = ready["api"].as_str().context("ready has its URL")?;
         let api = url.trim_start_matches("http://").trim_end_matches('/').parse()?;

@@ -135,6 +135,11 @@ impl Process {
         Ok(kill_process(self.pid()?, Signal::TERM)?)
     }
 
+    /// Sends SIGHUP, as a service manager does that wants configuration to be read again.
+    pub fn hang_up(&self) -> Result<()> {
+        Ok(kill_process(self.pid()?, Signal::HUP)?)
+    }
+
     /// Sends SIGKILL: the process ends at once and can save nothing.
     pub fn kill(&self) -> Result<()> {
         Ok(kill_process(self.pid()?, Signal::KILL)?)

@@ -14,8 +14,10 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::pin::Pin;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use url::Url;
 
 /// How long an answer may take.
@@ -24,8 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Most bytes of an answer.
 const ANSWER_MAX: usize = 256 << 20;
+/// The scheme of a Unix socket's URL.
+const SOCKET: &str = "unix";
 /// How the boundary of our forms begins.
 const BOUNDARY: &str = "bt-form-";
+
+/// A connection to a daemon.
+trait Stream: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 /// The API of a daemon.
 pub(crate) struct Client {
@@ -38,9 +46,10 @@ impl Client {
     /// Takes the URL, with the user and the password in it or in `BT_API_USER` and
     /// `BT_API_PASSWORD`, or a token in `BT_API_TOKEN`.
     pub(crate) fn new(url: &Url) -> Outcome<Client> {
-        if url.scheme() != "http" || url.host_str().is_none() {
+        let is_socket = url.scheme() == SOCKET && url.path().starts_with('/');
+        if !is_socket && (url.scheme() != "http" || url.host_str().is_none()) {
             return Err(Failure::usage(format!(
-                "a daemon is at http://HOST:PORT, and not at {}:",
+                "a daemon is at http://HOST:PORT or unix:/PATH, and not at {}:",
                 url.scheme()
             )));
         }
@@ -119,21 +128,23 @@ impl Client {
         kind: Option<String>,
         body: Bytes,
     ) -> Outcome<Bytes> {
-        let host = self.url.host_str().unwrap_or_default();
-        let port = self.url.port_or_known_default().unwrap_or(80);
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect((bare, port))).await;
+        let stream = tokio::time::timeout(CONNECT, self.connect()).await;
         let stream = stream.map_err(|_| self.unreachable("it does not answer"))?;
         let stream = stream.map_err(|error| self.unreachable(error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.unreachable(error))?;
         let connection = tokio::spawn(connection);
-        let base = self.url.path().trim_end_matches('/');
+        let is_socket = self.url.scheme() == SOCKET;
+        let base = if is_socket { "" } else { self.url.path().trim_end_matches('/') };
+        let host = match (self.url.host_str(), self.url.port_or_known_default()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            _ => "localhost".into(),
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{base}/api/v1/{path}"))
-            .header(HOST, format!("{host}:{port}"));
+            .header(HOST, host);
         if let Some(kind) = kind {
             request = request.header(CONTENT_TYPE, kind);
         }
@@ -148,6 +159,17 @@ impl Client {
         let body = body.map_err(|error| self.unreachable(error))?.to_bytes();
         connection.abort();
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+    }
+
+    async fn connect(&self) -> std::io::Result<Pin<Box<dyn Stream>>> {
+        if self.url.scheme() == SOCKET {
+            let path = decoded(self.url.path());
+            return Ok(Box::pin(UnixStream::connect(path).await?));
+        }
+        let host = self.url.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let port = self.url.port_or_known_default().unwrap_or(80);
+        Ok(Box::pin(TcpStream::connect((bare, port)).await?))
     }
 
     fn unreachable(&self, why: impl std::fmt::Display) -> Failure {

@@ -67,8 +67,11 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// Reads the text of a file that lies in this directory: relative paths begin there.
     pub fn parse(text: &str, dir: &Path) -> Result<ConfigFile, String> {
-        let mut file: ConfigFile =
-            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let mut file: ConfigFile = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            format!("line {line}: {}", error.message().replace('\n', ", "))
+        })?;
         let paths = [
             &mut file.api_password_file,
             &mut file.api_tls_cert,

@@ -42,9 +42,7 @@ impl Daemon {
     /// Opens the state, starts the session and its torrents, and serves the APIs. The torrents'
     /// data is checked afterwards.
     pub async fn start(config: DaemonConfig) -> Result<Daemon, DaemonError> {
-        if config.reloadable.http.password.is_none() && !config.api.is_local() {
-            return Err(DaemonError::NoPassword(config.api));
-        }
+        config.check()?;
         let listener = http::Listener::open(&config.api)?;
         let keeper = Keeper::open(&config).await?;
         let (folders, watched) = watch::channel(config.reloadable.watch.clone());

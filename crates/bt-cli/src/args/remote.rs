@@ -17,7 +17,7 @@ use url::Url;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Daemon")]
 pub(crate) struct ApiArgs {
-    /// The daemon's URL, as http://user:password@host:9091
+    /// The daemon's URL, as http://user:password@host:9091 or unix:/run/bt/api
     #[arg(
         long,
         value_name = "URL",

@@ -31,8 +31,8 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-pub(crate) use listener::Listener;
 use listener::Stream;
+pub(crate) use listener::{Listener, acceptor};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -138,7 +138,7 @@ impl Server {
         if config.password.is_none() && !self.addr.is_local() {
             return Err(DaemonError::NoPassword(self.addr.clone()));
         }
-        let acceptor = self.tls.as_ref().map(|tls| listener::acceptor(&tls.files)).transpose()?;
+        let acceptor = self.tls.as_ref().map(|tls| acceptor(&tls.files)).transpose()?;
         self.auth.set_password(&config.user, config.password.as_deref())?;
         self.config.set(config.clone());
         if let (Some(tls), Some(acceptor)) = (&self.tls, acceptor) {
@@ -169,7 +169,7 @@ pub(crate) fn serve(
     let auth = Arc::new(Auth::new(&http.user, http.password.as_deref(), tokens)?);
     let tls = match &config.tls {
         Some(files) => {
-            let acceptor = Shared::new(listener::acceptor(files)?);
+            let acceptor = Shared::new(acceptor(files)?);
             Some(Tls { files: files.clone(), acceptor })
         }
         None => None,
