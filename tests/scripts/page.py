@@ -2,8 +2,10 @@
 
 Arguments: port, torrent file, data directory, address of a seed. Pictures go to $BT_PICTURES, if set.
 """
+import http.server
 import os
 import sys
+import threading
 from playwright.sync_api import sync_playwright
 
 port, torrent, data, seed = sys.argv[1:]
@@ -15,6 +17,30 @@ def picture(page, name):
     if pictures:
         page.screenshot(path=f"{pictures}/{name}.png")
 
+
+class Feed(http.server.BaseHTTPRequestHandler):
+    """A feed whose one article has a hostile title, and the torrent."""
+
+    def do_GET(self):
+        base = f"http://127.0.0.1:{self.server.server_port}"
+        title = HOSTILE.replace("&", "&amp;").replace("<", "&lt;")
+        text = (
+            f"<rss version='2.0'><channel><title>{title}</title><link>{base}</link><description/>"
+            f"<item><title>Album {title}</title><guid>1</guid>"
+            f"<enclosure url='{base}/a.torrent' length='1' type='application/x-bittorrent'/></item></channel></rss>"
+        ).encode()
+        body = open(torrent, "rb").read() if self.path == "/a.torrent" else text
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Feed)
+threading.Thread(target=site.serve_forever, daemon=True).start()
 
 with sync_playwright() as playwright:
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -90,6 +116,21 @@ with sync_playwright() as playwright:
     page.click("dialog button.danger")
     row.wait_for(state="detached")
     assert not os.path.exists(os.path.join(data, "album"))
+
+    # A feed, and a rule that adds its torrent.
+    page.click("#feeds")
+    page.fill("#feed-url", f"http://127.0.0.1:{site.server_port}/")
+    page.click("dialog.feeds button:has-text('Add feed')")
+    page.locator(".feed button.plain", has_text="onerror").click()
+    page.locator(".articles li", has_text="onerror").wait_for()
+    page.click("#new-rule")
+    page.fill(".rule input[name=name]", "albums")
+    page.fill(".rule input[name=mustContain]", "alb*")
+    picture(page, "feeds")
+    page.click(".rule button[type=submit]")
+    page.locator(".feed header", has_text="alb*").wait_for()
+    page.click("dialog.feeds footer button:has-text('Close')")
+    row.wait_for()
     assert page.title() != "owned" and page.locator("img").count() == 0, "a name became HTML"
     assert not trouble, trouble
     assert not foreign, foreign

@@ -8,6 +8,7 @@ import { Table } from './table.js';
 import { Sidebar } from './sidebar.js';
 import { Details } from './details.js';
 import { History } from './graph.js';
+import { FeedsDialog } from './feeds.js';
 import { AddDialog, EditDialog, Login, RemoveDialog, SettingsDialog } from './dialogs.js';
 
 const LINKS = /(magnet:\?\S+|https?:\/\/\S+|\b[0-9a-f]{40}\b)/gi;
@@ -176,6 +177,7 @@ function Main({ onStranger }) {
         <button disabled=${!any} onClick=${acts.down} aria-label="Down in the queue">↓</button>
         <button id="remove" disabled=${!any} onClick=${() => setDialog('remove')}>Remove…</button></div>
       <input id="search" type="search" placeholder="Search ( / )" aria-label="Search by name" value=${list.filter.text} onInput=${(event) => { list.show({ text: event.target.value }); redraw(); }} />
+      <button id="feeds" onClick=${() => setDialog('feeds')}>Feeds</button>
       <button id="settings" onClick=${() => settings && setDialog('settings')}>Settings</button></header>
     ${!isOnline && html`<p class="offline" role="status">The daemon does not answer. What is shown may be old.</p>`}
     <div class="middle ${row ? 'with-details' : ''}">
@@ -191,6 +193,7 @@ function Main({ onStranger }) {
     ${dialog === 'remove' && html`<${RemoveDialog} rows=${chosen()} onClose=${() => setDialog(null)} onRemove=${remove} />`}
     ${dialog === 'edit' && html`<${EditDialog} rows=${chosen()} categories=${names} onClose=${() => setDialog(null)} onError=${fail} onDone=${done} />`}
     ${dialog === 'settings' && html`<${SettingsDialog} settings=${settings} onClose=${() => setDialog(null)} onError=${fail} onDone=${done} />`}
+    ${dialog === 'feeds' && html`<${FeedsDialog} categories=${names} onClose=${() => setDialog(null)} onError=${fail} onAdd=${(link) => setDialog({ add: [], links: [link] })} />`}
     ${dialog === 'help' && html`<${Help} onClose=${() => setDialog(null)} />`}`;
 }
 

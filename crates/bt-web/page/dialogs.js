@@ -144,6 +144,13 @@ function NumberInput({ label, value, onChange }) {
   return html`<label>${label}<input type="number" min="0" step="any" value=${value ?? ''} placeholder="no limit" onInput=${(event) => onChange(event.target.value === '' ? null : Number(event.target.value))} /></label>`;
 }
 
+// What differs: settings that the configuration holds are not to be set by a person who changed others.
+function changes(before, after) {
+  const differs = Object.keys(after).filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]));
+  const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+  return Object.fromEntries(differs.map((key) => [key, isObject(before[key]) && isObject(after[key]) ? changes(before[key], after[key]) : after[key]]));
+}
+
 export function SettingsDialog({ settings, onClose, onError, onDone }) {
   const [wanted, setWanted] = useState(settings);
   const put = (path, value) => setWanted((now) => {
@@ -155,7 +162,7 @@ export function SettingsDialog({ settings, onClose, onError, onDone }) {
   });
   const submit = async () => {
     try {
-      await api.patch('settings', wanted);
+      await api.patch('settings', changes(settings, wanted));
       onDone();
     } catch (error) {
       onError(error);
@@ -178,6 +185,8 @@ export function SettingsDialog({ settings, onClose, onError, onDone }) {
     <fieldset><legend>Seeding ends</legend><${NumberInput} label="At the ratio" value=${seeds.ratio} onChange=${(n) => put('seed_limits.ratio', n)} />
       <${NumberInput} label="After minutes" value=${seeds.minutes} onChange=${(n) => put('seed_limits.minutes', n)} />
       <${NumberInput} label="After minutes without a request" value=${seeds.idle_minutes} onChange=${(n) => put('seed_limits.idle_minutes', n)} /></fieldset>
+    <fieldset><legend>Feeds</legend>${flag('Fetch feeds', 'rss.enabled', wanted.rss.enabled)}${flag('Add what rules want', 'rss.auto_add', wanted.rss.auto_add)}
+      <${NumberInput} label="Minutes between two fetches" value=${wanted.rss.refresh_minutes} onChange=${(n) => put('rss.refresh_minutes', Math.max(5, Math.round(n ?? 30)))} /></fieldset>
     <fieldset><legend>Peers</legend><${NumberInput} label="Connections at most" value=${session.connections_max} onChange=${(n) => put('session.connections_max', n)} />
       <${NumberInput} label="Of one torrent" value=${session.peers_max} onChange=${(n) => put('session.peers_max', n)} />
       ${flag('Find peers by the DHT', 'session.dht', session.dht)}${flag('Find peers on the local network', 'session.lsd', session.lsd)}${flag('Exchange peers with peers', 'session.pex', session.pex)}</fieldset>

@@ -45,6 +45,7 @@ pub const ASSETS: &[Asset] = assets! {
     "api.js" SCRIPT;
     "details.js" SCRIPT;
     "dialogs.js" SCRIPT;
+    "feeds.js" SCRIPT;
     "format.js" SCRIPT;
     "graph.js" SCRIPT;
     "metainfo.js" SCRIPT;
