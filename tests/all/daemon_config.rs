@@ -98,6 +98,10 @@ fn a_configuration_that_is_wrong_is_named_and_starts_nothing() -> Test {
         let message = error["message"].as_str().unwrap_or_default();
         ensure!(message.contains(expected), "{text:?}: {error}");
     }
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deploy/config.toml");
+    let mut command = stage.bt("daemon");
+    command.args(["daemon", "--check-config", "--config", example]);
+    Process::run("example", &mut command, PATIENCE)?.expect_code(0)?;
     std::fs::write(&file, "start = 1\n")?;
     let mut command = stage.bt("daemon");
     command.args(["daemon", "--config"]).arg(stage.path("no.toml"));
