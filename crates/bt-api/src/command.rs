@@ -5,8 +5,10 @@
 
 use crate::creation::CreationWish;
 use crate::rss::RssCommand;
-use crate::settings::{Category, SeedAction};
-use crate::torrent::{Limit, StopOn};
+use crate::seed_limits::Limit;
+use crate::seed_limits::SeedAction;
+use crate::settings::Category;
+use crate::torrent::StopOn;
 use bt_model::{PieceOrder, Priority, TorrentSettings};
 use bt_types::InfoHash;
 use serde::{Deserialize, Deserializer};
@@ -158,6 +160,8 @@ pub struct TorrentPatch {
     pub auto_dir: Option<bool>,
     /// The first and the last piece of each file come before others.
     pub first_last: Option<bool>,
+    /// The group whose limits it shares; empty for none.
+    pub group: Option<String>,
     /// The user's comment; `null` for that of its file.
     #[serde(deserialize_with = "some")]
     pub comment: Option<Option<String>>,
@@ -234,42 +238,6 @@ pub struct CommandReply {
     pub duplicate: bool,
     /// The id of a torrent that is being made.
     pub creation: Option<String>,
-}
-
-/// Why a command was not carried out.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Fault {
-    /// The kind, for a status code.
-    pub kind: FaultKind,
-    /// What and why, in words for a person.
-    pub message: String,
-}
-
-impl Fault {
-    /// Makes a fault.
-    pub fn new(kind: FaultKind, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into() }
-    }
-}
-
-/// The kinds of faults.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FaultKind {
-    /// The request does not say something that can be done.
-    Invalid,
-    /// There is no such torrent, file, category.
-    NotFound,
-    /// It is there already, or cannot be done now.
-    Conflict,
-    /// What should be a torrent file is none.
-    NotATorrent,
-    /// A server did not give the torrent file.
-    Network,
-    /// The disk refuses.
-    Disk,
-    /// The daemon stops, or a bug of ours.
-    Internal,
 }
 
 #[cfg(test)]

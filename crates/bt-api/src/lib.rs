@@ -14,10 +14,13 @@
 mod command;
 pub mod creation;
 mod details;
+mod fault;
+mod groups;
 mod paths;
 pub mod qbittorrent;
 mod queue;
 pub mod rss;
+mod seed_limits;
 mod settings;
 mod settings_patch;
 mod state;
@@ -28,18 +31,17 @@ pub mod v1;
 mod why;
 
 pub use command::{
-    Add, AddSource, Command, CommandReply, Fault, FaultKind, QueueMove, SeedLimitsPatch,
-    TorrentPatch,
+    Add, AddSource, Command, CommandReply, QueueMove, SeedLimitsPatch, TorrentPatch,
 };
 pub use details::{Details, File, Needs};
+pub use fault::{Fault, FaultKind};
+pub use groups::shares;
 pub use queue::queue_move;
-pub use settings::{
-    Category, DaemonSettings, GlobalSeedLimits, QueueSettings, Schedule, SeedAction,
-};
+pub use seed_limits::{GlobalSeedLimits, Limit, SeedAction, SeedLimits};
+pub use settings::{Category, DaemonSettings, Group, QueueSettings, Schedule};
 pub use state::{DaemonState, Removed, is_category};
 pub use torrent::{
-    Dates, Labels, Limit, Live, Phase, QueuePlace, Record, SeedLimits, StopOn, Torrent, Totals,
-    TrackerSummary,
+    Dates, Labels, Live, Phase, QueuePlace, Record, StopOn, Torrent, Totals, TrackerSummary,
 };
 pub use why::{Why, why};
 

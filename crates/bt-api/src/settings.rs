@@ -5,9 +5,11 @@
 //! Invariant: the same settings, given again, change nothing.
 
 use crate::rss::RssSettings;
+use crate::seed_limits::{GlobalSeedLimits, SeedLimits};
 use bt_model::{Rates, SessionSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What a user wants of the daemon as a whole. Kept in the state directory.
@@ -34,6 +36,8 @@ pub struct DaemonSettings {
     pub seed_limits: GlobalSeedLimits,
     /// What is wanted of feeds.
     pub rss: RssSettings,
+    /// Groups of torrents by name.
+    pub groups: BTreeMap<String, Group>,
 }
 
 impl Default for DaemonSettings {
@@ -49,6 +53,7 @@ impl Default for DaemonSettings {
             queue: QueueSettings::default(),
             seed_limits: GlobalSeedLimits::default(),
             rss: RssSettings::default(),
+            groups: BTreeMap::new(),
         }
     }
 }
@@ -151,41 +156,24 @@ impl Default for QueueSettings {
     }
 }
 
-/// When a torrent stops seeding. `None` means no limit.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+/// The limits of several torrents together, which share them by what each of them can use.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct GlobalSeedLimits {
-    /// Bytes sent for each byte of the torrent's wanted size.
-    pub ratio: Option<f64>,
-    /// Minutes of seeding.
-    pub minutes: Option<u64>,
-    /// Minutes without sending payload while seeding.
-    pub idle_minutes: Option<u64>,
-    /// What happens then.
-    pub action: SeedAction,
-}
-
-/// What happens to a torrent that reached a seed limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SeedAction {
-    /// It stops.
-    #[default]
-    Stop,
-    /// It is removed, its data stays.
-    Remove,
-    /// It is removed with its data.
-    RemoveWithData,
+pub struct Group {
+    /// In bytes per second.
+    pub limits: Rates,
 }
 
 /// A category: a torrent has one at most.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Category {
     /// Where the data of its torrents goes; `None`: below the default directory, by its name.
     pub dir: Option<PathBuf>,
     /// Where their data lies until it is complete; `None` as for all torrents.
     pub incomplete_dir: Option<PathBuf>,
+    /// When they stop seeding, where they do not say so themselves.
+    pub seed_limits: SeedLimits,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use crate::creation::Creation;
 use crate::rss::Rss;
+use crate::seed_limits::GlobalSeedLimits;
 use crate::settings::{Category, DaemonSettings};
 use crate::torrent::{Record, Torrent};
 use bt_metainfo::Metainfo;
@@ -167,6 +168,14 @@ impl DaemonState {
         Some(torrent)
     }
 
+    /// Returns the seed limits that hold for a torrent: its own, or those of its category, or those
+    /// of all torrents.
+    pub fn seed_limits(&self, torrent: &Torrent) -> GlobalSeedLimits {
+        let category = self.categories.get(&torrent.record.labels.category);
+        let of_category = category.map(|category| category.seed_limits).unwrap_or_default();
+        torrent.record.seed_limits.over(&of_category.over(&self.settings.seed_limits))
+    }
+
     /// Returns the directory of a category: its own, or below the default directory by its name.
     /// The default directory for no category.
     pub fn dir_of(&self, category: &str) -> PathBuf {
@@ -241,6 +250,30 @@ mod tests {
         assert_eq!(changed(&state, earlier.sequence()), None);
         assert_eq!(changed(&state, 0), None);
         assert!(state.sequence() < 1 << 53);
+    }
+
+    #[test]
+    fn a_seed_limit_is_the_torrents_or_its_categorys_or_that_of_all() {
+        use crate::seed_limits::{Limit, SeedLimits};
+        let mut state = DaemonState::default();
+        state.settings.seed_limits.ratio = Some(1.0);
+        let of = |ratio| SeedLimits { ratio, ..SeedLimits::default() };
+        for (own, category, expected) in [
+            (Limit::Global, Limit::Global, Some(1.0)),
+            (Limit::Global, Limit::At(2.0), Some(2.0)),
+            (Limit::Global, Limit::Unlimited, None),
+            (Limit::At(3.0), Limit::At(2.0), Some(3.0)),
+            (Limit::Unlimited, Limit::At(2.0), None),
+        ] {
+            let limits = Category { seed_limits: of(category), ..Category::default() };
+            state.categories.insert("tv".into(), limits);
+            let mut record = Record { seed_limits: of(own), ..Record::default() };
+            record.labels.category = "tv".into();
+            state.remove(hash(1));
+            let number = state.add(hash(1), record, None);
+            let torrent = state.by_number(number).expect("a torrent");
+            assert_eq!(state.seed_limits(torrent).ratio, expected, "{own:?} {category:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Must not know: how it is stored or fetched.
 //! Invariant: what is kept is a value that can be stored; what is known is thrown away at the end.
 
-use crate::settings::{DaemonSettings, GlobalSeedLimits, SeedAction};
+use crate::seed_limits::SeedLimits;
 use bt_metainfo::Metainfo;
 use bt_model::{MagnetView, TorrentSettings, TorrentView};
 use bt_types::InfoHash;
@@ -69,6 +69,8 @@ pub struct Record {
     pub stop_on: Option<StopOn>,
     /// It reached a seed limit and was stopped for that.
     pub finished: bool,
+    /// The group whose limits it shares; empty for none.
+    pub group: String,
 }
 
 /// When a torrent stops by itself before it downloads.
@@ -135,56 +137,6 @@ pub struct Totals {
     pub seconds_seeding: u64,
 }
 
-/// A limit of one torrent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Limit<T> {
-    /// That of all torrents.
-    #[default]
-    Global,
-    /// None.
-    Unlimited,
-    /// This one.
-    At(T),
-}
-
-impl<T> Limit<T> {
-    /// Returns the limit that holds, where this is that of all torrents.
-    pub fn or(self, global: Option<T>) -> Option<T> {
-        match self {
-            Limit::Global => global,
-            Limit::Unlimited => None,
-            Limit::At(limit) => Some(limit),
-        }
-    }
-}
-
-/// When one torrent stops seeding.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SeedLimits {
-    /// Bytes sent for each byte of its wanted size.
-    pub ratio: Limit<f64>,
-    /// Minutes of seeding.
-    pub minutes: Limit<u64>,
-    /// Minutes without sending payload while seeding.
-    pub idle_minutes: Limit<u64>,
-    /// What happens then; `None` as for all torrents.
-    pub action: Option<SeedAction>,
-}
-
-impl SeedLimits {
-    /// Returns the limits that hold for the torrent.
-    pub fn over(&self, global: &GlobalSeedLimits) -> GlobalSeedLimits {
-        GlobalSeedLimits {
-            ratio: self.ratio.or(global.ratio),
-            minutes: self.minutes.or(global.minutes),
-            idle_minutes: self.idle_minutes.or(global.idle_minutes),
-            action: self.action.unwrap_or(global.action),
-        }
-    }
-}
-
 /// What is known of a torrent at this moment.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
@@ -197,6 +149,8 @@ pub struct Live {
     pub phase_since: u64,
     /// What its trackers said.
     pub trackers: TrackerSummary,
+    /// Its place in the queue, without gaps.
+    pub rank: u32,
     /// Why the last move of its data failed; it goes on where its data is.
     pub move_trouble: Option<String>,
 }
@@ -373,11 +327,6 @@ impl Torrent {
         let view = self.live.view.as_ref()?;
         (self.live.phase == Phase::Downloading && view.down_rate > 0)
             .then(|| view.bytes_missing.div_ceil(view.down_rate))
-    }
-
-    /// Returns the seed limits that hold for it.
-    pub fn seed_limits(&self, settings: &DaemonSettings) -> GlobalSeedLimits {
-        self.record.seed_limits.over(&settings.seed_limits)
     }
 
     /// Returns its tracker tiers: the user's, or those of its file or link.

@@ -4,7 +4,6 @@
 //! Must not know: where a setting was written.
 //! Invariant: values only. What can change while it runs is in the daemon's settings.
 
-use bt_api::DaemonSettings;
 use bt_session::{Roots, SessionConfig};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -198,23 +197,6 @@ impl DaemonConfig {
             extra_roots: Roots::default(),
             reloadable: Reloadable::default(),
         }
-    }
-}
-
-impl DaemonConfig {
-    /// Says what is wrong with it, as far as that is known without a start.
-    pub fn check(&self) -> Result<(), DaemonError> {
-        let Reloadable { http, settings, .. } = &self.reloadable;
-        if http.password.is_none() && !self.api.is_local() {
-            return Err(DaemonError::NoPassword(self.api.clone()));
-        }
-        if let Some(files) = &self.tls {
-            crate::http::acceptor(files)?;
-        }
-        if !settings.is_null() {
-            DaemonSettings::default().with(settings).map_err(DaemonError::Settings)?;
-        }
-        Ok(())
     }
 }
 

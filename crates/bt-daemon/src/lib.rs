@@ -24,6 +24,7 @@ pub use config::{
 };
 pub use config_file::{ConfigFile, merge_settings, setting_of_text, settings_of_variables};
 
+use bt_api::DaemonSettings;
 use keeper::Keeper;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,10 +40,25 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Says what of a configuration is wrong that a start is not needed to know.
+    pub fn check(config: &DaemonConfig) -> Result<(), DaemonError> {
+        let Reloadable { http: server, settings, .. } = &config.reloadable;
+        if server.password.is_none() && !config.api.is_local() {
+            return Err(DaemonError::NoPassword(config.api.clone()));
+        }
+        if let Some(files) = &config.tls {
+            http::acceptor(files)?;
+        }
+        if !settings.is_null() {
+            DaemonSettings::default().with(settings).map_err(DaemonError::Settings)?;
+        }
+        Ok(())
+    }
+
     /// Opens the state, starts the session and its torrents, and serves the APIs. The torrents'
     /// data is checked afterwards.
     pub async fn start(config: DaemonConfig) -> Result<Daemon, DaemonError> {
-        config.check()?;
+        Daemon::check(&config)?;
         let listener = http::Listener::open(&config.api)?;
         let keeper = Keeper::open(&config).await?;
         let (folders, watched) = watch::channel(config.reloadable.watch.clone());

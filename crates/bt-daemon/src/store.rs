@@ -64,6 +64,8 @@ pub(crate) struct Stored {
     pub(crate) record: Record,
     /// The bytes of its file, once they are there.
     pub(crate) file: Option<Vec<u8>>,
+    /// Why its record could not be read; it is as if it were empty then.
+    pub(crate) wrong: Option<String>,
 }
 
 /// What is written together.
@@ -158,10 +160,13 @@ impl Store {
         for entry in records.iter().map_err(StoreError::other)? {
             let (key, value) = entry.map_err(StoreError::other)?;
             let hash = InfoHash(key.value());
-            let record = serde_json::from_slice(value.value())
-                .map_err(|error| StoreError::Other(format!("the torrent {hash}: {error}")))?;
+            let (record, wrong) = match serde_json::from_slice(value.value()) {
+                Ok(record) => (record, None),
+                Err(error) => (Record::default(), Some(error.to_string())),
+            };
             let file = files.get(key.value()).map_err(StoreError::other)?;
-            torrents.push(Stored { hash, record, file: file.map(|file| file.value().to_vec()) });
+            let file = file.map(|file| file.value().to_vec());
+            torrents.push(Stored { hash, record, file, wrong });
         }
         Ok(torrents)
     }

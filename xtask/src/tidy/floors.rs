@@ -63,7 +63,19 @@ const TABLE: &[Row] = &[
             "bt-tracker",
         ],
     ),
-    ("bt-daemon", 4, &["bt-types", "bt-model", "bt-metainfo", "bt-session", "bt-api", "bt-web"]),
+    (
+        "bt-daemon",
+        4,
+        &[
+            "bt-types",
+            "bt-model",
+            "bt-metainfo",
+            "bt-piece-store",
+            "bt-session",
+            "bt-api",
+            "bt-web",
+        ],
+    ),
     (
         "bt-cli",
         5,

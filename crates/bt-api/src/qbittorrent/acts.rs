@@ -246,7 +246,11 @@ fn category(form: &Form, state: &DaemonState, is_new: bool) -> Option<Planned> {
     if [&dir, &incomplete_dir].into_iter().flatten().any(|path| !path.is_absolute()) {
         return refuse(400, "Paths must be absolute");
     }
-    commands(vec![Command::Category(name.to_owned(), Some(Category { dir, incomplete_dir }))])
+    let seed_limits = state.categories.get(name).map(|now| now.seed_limits).unwrap_or_default();
+    commands(vec![Command::Category(
+        name.to_owned(),
+        Some(Category { dir, incomplete_dir, seed_limits }),
+    )])
 }
 
 /// Changes to the torrent of `hash`.

@@ -7,8 +7,9 @@
 use super::form::Form;
 use super::sync::SyncTable;
 use super::{details, list};
-use crate::command::{Command, CommandReply, Fault, FaultKind};
+use crate::command::{Command, CommandReply};
 use crate::details::{Details, Needs};
+use crate::fault::{Fault, FaultKind};
 use crate::state::DaemonState;
 use crate::torrent::Torrent;
 use bt_types::InfoHash;

@@ -5,9 +5,9 @@
 //! Invariant: what cannot be read is as if it were missing.
 
 use crate::command::SeedLimitsPatch;
-use crate::settings::SeedAction;
+use crate::seed_limits::Limit;
+use crate::seed_limits::SeedAction;
 use crate::state::DaemonState;
-use crate::torrent::Limit;
 use bt_types::InfoHash;
 use std::collections::BTreeSet;
 

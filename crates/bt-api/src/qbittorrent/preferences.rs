@@ -4,7 +4,8 @@
 //! Must not know: requests.
 //! Invariant: what is set and unknown is ignored. No program to run can be set.
 
-use crate::settings::{Schedule, SeedAction};
+use crate::seed_limits::SeedAction;
+use crate::settings::Schedule;
 use crate::settings_patch::{SettingsPatch, switched};
 use crate::state::DaemonState;
 use serde_json::{Map, Value, json};

@@ -6,9 +6,10 @@
 //! times seconds.
 
 use super::ETA_UNKNOWN;
-use crate::settings::SeedAction;
+use crate::seed_limits::Limit;
+use crate::seed_limits::SeedAction;
 use crate::state::DaemonState;
-use crate::torrent::{Limit, Phase, Torrent};
+use crate::torrent::{Phase, Torrent};
 use bt_model::PieceOrder;
 use serde_json::Value;
 use std::path::Path;
@@ -49,9 +50,9 @@ pub(super) const FIELDS: &[(&str, Field)] = &[
     }),
     ("last_activity", |t, _| t.record.dates.active.unwrap_or(t.record.dates.added).into()),
     ("magnet_uri", |t, _| magnet(t).into()),
-    ("max_inactive_seeding_time", |t, s| signed(t.seed_limits(&s.settings).idle_minutes)),
-    ("max_ratio", |t, s| t.seed_limits(&s.settings).ratio.map_or(Value::from(-1.0), Value::from)),
-    ("max_seeding_time", |t, s| signed(t.seed_limits(&s.settings).minutes)),
+    ("max_inactive_seeding_time", |t, s| signed(s.seed_limits(t).idle_minutes)),
+    ("max_ratio", |t, s| s.seed_limits(t).ratio.map_or(Value::from(-1.0), Value::from)),
+    ("max_seeding_time", |t, s| signed(s.seed_limits(t).minutes)),
     ("name", |t, _| t.name().into()),
     ("num_complete", |t, _| count(t.live.trackers.seeders)),
     ("num_incomplete", |t, _| count(t.live.trackers.leechers)),
@@ -175,7 +176,7 @@ fn popularity(torrent: &Torrent, state: &DaemonState) -> f64 {
 fn priority(torrent: &Torrent, state: &DaemonState) -> Value {
     let queue = state.settings.queue;
     let is_on = queue.downloads.or(queue.seeds).or(queue.total).is_some();
-    let place = torrent.record.queue.place.saturating_add(1);
+    let place = torrent.live.rank.saturating_add(1);
     if is_on && !torrent.is_done() { place.into() } else { 0.into() }
 }
 

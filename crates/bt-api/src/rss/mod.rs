@@ -12,7 +12,7 @@ mod rule;
 pub use article::{Article, parse_feed};
 pub use rule::Rule;
 
-use crate::command::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -158,7 +158,7 @@ pub enum RssCommand {
 }
 
 impl Rss {
-    /// Carries out a change, but for what fetches.
+    /// Carries out a change. Nothing is fetched here.
     pub fn apply(
         &mut self,
         command: RssCommand,

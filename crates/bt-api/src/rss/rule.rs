@@ -2,7 +2,7 @@
 //!
 //! Decides: what a title must have.
 //! Must not know: feeds, when an article came.
-//! Invariant: a pattern takes time in proportion to the title, whoever wrote it.
+//! Invariant: a pattern takes time in proportion to the title.
 
 use super::episode;
 use regex::{Regex, RegexBuilder};

@@ -7,8 +7,9 @@
 //! with 0 for never.
 
 use crate::details::{Details, File, Needs};
+use crate::seed_limits::Limit;
 use crate::state::DaemonState;
-use crate::torrent::{Limit, Phase, Torrent};
+use crate::torrent::{Phase, Torrent};
 use crate::tracker_url::authority;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -52,7 +53,7 @@ const FIELDS: &[(&str, Field)] = &[
     ("file_count", |s| s.files().len().into()),
     ("files", |s| s.files().iter().map(file).collect()),
     ("file_stats", |s| s.files().iter().map(file_stat).collect()),
-    ("group", |_| "".into()),
+    ("group", |s| s.torrent.record.group.clone().into()),
     ("hash_string", |s| s.torrent.hash.to_string().into()),
     ("have_unchecked", |_| 0.into()),
     ("have_valid", |s| s.view(|view| view.bytes_done).min(s.torrent.size()).into()),
@@ -91,7 +92,7 @@ const FIELDS: &[(&str, Field)] = &[
     }),
     ("primary_mime_type", |s| mime(&s.files()).into()),
     ("priorities", |s| s.files().iter().map(|file| priority(file.priority)).collect()),
-    ("queue_position", |s| s.torrent.record.queue.place.into()),
+    ("queue_position", |s| s.torrent.live.rank.into()),
     ("rate_download", |s| s.view(|view| view.down_rate).into()),
     ("rate_upload", |s| s.view(|view| view.up_rate).into()),
     ("recheck_progress", |s| match s.torrent.live.phase {

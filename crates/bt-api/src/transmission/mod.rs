@@ -7,6 +7,7 @@
 
 mod call;
 mod fields;
+mod groups;
 mod names;
 mod plan;
 mod session;

@@ -6,11 +6,10 @@
 
 use super::call::{Call, RpcError, RpcProtocol, write};
 use super::fields::{Source, field, need};
-use super::{names, session, torrent_set};
-use crate::command::{
-    Add, AddSource, Command, CommandReply, Fault, FaultKind, QueueMove, TorrentPatch,
-};
+use super::{groups, names, session, torrent_set};
+use crate::command::{Add, AddSource, Command, CommandReply, QueueMove, TorrentPatch};
 use crate::details::{Details, Needs};
+use crate::fault::{Fault, FaultKind};
 use crate::paths::renamed;
 use crate::state::DaemonState;
 use crate::torrent::Torrent;
@@ -70,7 +69,8 @@ enum Reply {
         is_open: bool,
         protocol: String,
     },
-    Groups,
+    /// The groups of these names; `None` for all.
+    Groups(Option<Vec<String>>),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -120,8 +120,8 @@ pub fn plan(call: &Call, state: &DaemonState) -> Result<Plan, RpcError> {
         "session_close" => Ok(commands(vec![Command::Stop])),
         "free_space" => free_space(params),
         "port_test" => Ok(port_test(params, state)),
-        "group_get" => Ok(reply(Reply::Groups)),
-        "group_set" => Err(RpcError::params("there are no bandwidth groups here")),
+        "group_get" => Ok(reply(Reply::Groups(groups::chosen(params)))),
+        "group_set" => Ok(commands(vec![Command::Settings(groups::set(params, state)?)])),
         "blocklist_update" => Err(RpcError::new(8, "no blocklist URL is set")),
         _ => Err(RpcError::new(-32601, "method name not recognized")),
     }
@@ -407,7 +407,7 @@ fn make(
         Reply::Port { is_open, protocol } => {
             spell(json!({ "port_is_open": is_open, "ip_protocol": protocol }))
         }
-        Reply::Groups => json!({ "group": [] }),
+        Reply::Groups(names) => json!({ "group": groups::rows(names.as_deref(), state, is_old) }),
     })
 }
 

@@ -7,7 +7,8 @@
 use super::call::RpcError;
 use crate::command::{SeedLimitsPatch, TorrentPatch};
 use crate::details::{Details, File};
-use crate::torrent::{Limit, Torrent};
+use crate::seed_limits::Limit;
+use crate::torrent::Torrent;
 use bt_model::{PieceOrder, Priority};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub(super) fn patch(
         }),
         files: files(params, torrent)?,
         trackers: trackers(params, torrent)?,
+        group: params.get("group").and_then(Value::as_str).map(str::to_owned),
         peers_max: number(params, "peer_limit")
             .map(|max| Some(u32::try_from(max).unwrap_or(u32::MAX))),
         category: labels.as_ref().map(|labels| labels.first().cloned().unwrap_or_default()),

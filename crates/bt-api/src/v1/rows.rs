@@ -186,7 +186,7 @@ pub fn row(torrent: &Torrent) -> TorrentRow {
         wanted: WantedRow {
             category: record.labels.category.clone(),
             tags: record.labels.tags.clone(),
-            queue: record.queue.place,
+            queue: torrent.live.rank,
             forced: record.queue.forced,
             dir: text(&record.dir),
             down_limit: record.settings.limits.down,

@@ -27,7 +27,7 @@ async fn run_local(args: DaemonArgs, output: &Output) -> Outcome {
     let stop = Stop::listen(Hangup::GoesOn).map_err(anyhow::Error::from)?;
     let config = daemon_config::make(&args)?;
     if args.check_config {
-        config.check().map_err(failure)?;
+        Daemon::check(&config).map_err(failure)?;
         output.line(format_args!("the configuration is valid"));
         return Ok(());
     }

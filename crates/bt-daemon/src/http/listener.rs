@@ -87,7 +87,7 @@ fn open_unix(path: &Path) -> io::Result<Listener> {
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
-    // Nobody else can connect before the permissions are set: they are set under another name.
+    // No other user can connect before the permissions are set: they are set under another name.
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let _ = std::fs::remove_file(&name);

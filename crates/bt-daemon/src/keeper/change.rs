@@ -27,6 +27,9 @@ pub(super) fn patch_record(record: &mut Record, patch: &TorrentPatch) {
     if let Some(forced) = patch.forced {
         record.queue.forced = forced;
     }
+    if let Some(group) = &patch.group {
+        record.group = group.clone();
+    }
     record.auto_dir = patch.auto_dir.unwrap_or(record.auto_dir);
     record.first_last = patch.first_last.unwrap_or(record.first_last);
     if let Some(name) = &patch.name {

@@ -9,6 +9,7 @@ mod act;
 mod add;
 mod change;
 mod creations;
+mod groups;
 mod hooks;
 mod labels;
 mod open;
@@ -26,6 +27,7 @@ use bt_api::{
     Command, CommandReply, DaemonSettings, DaemonState, Details, Fault, FaultKind, File, Needs,
     Record, Torrent,
 };
+use bt_model::Rates;
 use bt_piece_store::Progress;
 use bt_session::{OneShot, Reader, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
@@ -48,6 +50,8 @@ pub(crate) struct Keeper {
     kept_settings: Mutex<DaemonSettings>,
     store: Store,
     hooks: hooks::Runner,
+    /// The limits of torrents in groups, as they were last set.
+    grouped: Mutex<HashMap<InfoHash, Rates>>,
     /// Wakes who fetches feeds.
     rss_wake: tokio::sync::Notify,
     /// Held by the torrent that is made: disks are read one after the other.

@@ -66,6 +66,7 @@ impl Keeper {
             state: RwLock::new(state),
             kept_settings: Mutex::new(kept),
             store,
+            grouped: Mutex::default(),
             rss_wake: tokio::sync::Notify::new(),
             creations: tokio::sync::Semaphore::new(1),
             creating: Mutex::default(),
@@ -86,17 +87,17 @@ impl Keeper {
 
     /// Adds the torrents of the earlier run to the state and to the session.
     async fn resume_all(self: &Arc<Self>, torrents: Vec<Stored>) {
-        for Stored { hash, record, file } in torrents {
+        for Stored { hash, record, file, wrong } in torrents {
             let metainfo = file.map(|bytes| Metainfo::from_bytes(&bytes));
             let (metainfo, wrong) = match metainfo {
-                Some(Ok(metainfo)) => (Some(Arc::new(metainfo)), None),
-                Some(Err(error)) => (None, Some(error.to_string())),
-                None => (None, None),
+                Some(Ok(metainfo)) => (Some(Arc::new(metainfo)), wrong),
+                Some(Err(error)) => (None, wrong.or(Some(error.to_string()))),
+                None => (None, wrong),
             };
             let moving_to = record.moving_to.clone();
             self.update(|state| state.add(hash, record.clone(), metainfo.clone()));
             let begun = match wrong {
-                Some(why) => Err(format!("its stored file is not valid: {why}")),
+                Some(why) => Err(format!("what was stored of it is not valid: {why}")),
                 None => {
                     self.begin(hash, &record, metainfo, false).map_err(|error| error.to_string())
                 }

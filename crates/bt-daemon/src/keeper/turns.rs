@@ -36,6 +36,7 @@ impl Keeper {
 
     /// Lets those torrents run whose turn it is, and pauses the others.
     pub(super) async fn arrange(&self) {
+        self.rank();
         let (run, waiting, stopped) = self.turns();
         let run: HashSet<InfoHash> = run.into_iter().collect();
         let (begin, end): (Vec<_>, Vec<_>) = {
@@ -59,6 +60,26 @@ impl Keeper {
             }
         }
         begin.into_iter().for_each(|hash| self.refresh(hash));
+    }
+
+    /// Counts the places in the queue anew: there are no gaps where torrents went.
+    fn rank(&self) {
+        let moved: Vec<(InfoHash, u32)> = {
+            let state = self.state();
+            let mut all: Vec<_> = state.torrents().collect();
+            all.sort_by_key(|torrent| torrent.record.queue.place);
+            let ranked = all.into_iter().zip(0..);
+            let is_new =
+                |(torrent, rank): &(&Arc<bt_api::Torrent>, u32)| torrent.live.rank != *rank;
+            ranked.filter(is_new).map(|(torrent, rank)| (torrent.hash, rank)).collect()
+        };
+        if !moved.is_empty() {
+            self.update(|state| {
+                for (hash, rank) in moved {
+                    state.change(hash, |torrent| torrent.live.rank = rank);
+                }
+            });
+        }
     }
 
     /// Returns the torrents that run, those that begin to wait, and those that begin to be stopped.

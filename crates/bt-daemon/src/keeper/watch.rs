@@ -8,7 +8,7 @@ use super::hooks::Moment;
 use super::{Keeper, not_stored};
 use crate::clock::now;
 use crate::store::Batch;
-use bt_api::{Phase, Record, SeedAction, Torrent, TrackerSummary};
+use bt_api::{DaemonState, Phase, Record, SeedAction, Torrent, TrackerSummary};
 use bt_model::{TrackerStanding, TrackerView};
 use bt_session::{TorrentHandle, TorrentState};
 use bt_types::InfoHash;
@@ -204,12 +204,11 @@ impl Keeper {
                 |torrent: &&Arc<Torrent>| matches!(torrent.live.phase, Phase::Checking { .. });
             let checking: Vec<InfoHash> =
                 state.torrents().filter(is_checked).map(|torrent| torrent.hash).collect();
-            let over =
-                |torrent: &&Arc<Torrent>| has_seeded_enough(torrent, &state.settings, state.now);
+            let over = |torrent: &&Arc<Torrent>| has_seeded_enough(torrent, &state);
             let finished: Vec<(InfoHash, SeedAction)> = state
                 .torrents()
                 .filter(over)
-                .map(|torrent| (torrent.hash, torrent.seed_limits(&state.settings).action))
+                .map(|torrent| (torrent.hash, state.seed_limits(torrent).action))
                 .collect();
             (checking, finished)
         };
@@ -218,6 +217,7 @@ impl Keeper {
             self.finish(hash, action).await;
         }
         self.look_at_trackers(ticks).await;
+        self.share_groups().await;
         let has_limits = {
             let queue = self.state().settings.queue;
             queue.downloads.or(queue.seeds).or(queue.total).is_some()
@@ -262,8 +262,7 @@ impl Keeper {
         let is_so = {
             let state = self.state();
             state.torrent(hash).is_some_and(|torrent| {
-                has_seeded_enough(torrent, &state.settings, state.now)
-                    && torrent.seed_limits(&state.settings).action == action
+                has_seeded_enough(torrent, &state) && state.seed_limits(torrent).action == action
             })
         };
         if !is_so {
@@ -337,11 +336,11 @@ fn is_whole(torrent: &Torrent) -> bool {
         && torrent.record.moving_to.is_none()
 }
 
-fn has_seeded_enough(torrent: &Torrent, settings: &bt_api::DaemonSettings, now: u64) -> bool {
+fn has_seeded_enough(torrent: &Torrent, state: &DaemonState) -> bool {
     if torrent.live.phase != Phase::Seeding {
         return false;
     }
-    let limits = torrent.seed_limits(settings);
+    let (limits, now) = (state.seed_limits(torrent), state.now);
     limits.ratio.is_some_and(|limit| torrent.ratio().is_some_and(|ratio| ratio >= limit))
         || limits.minutes.is_some_and(|limit| torrent.seconds(now).1 / 60 >= limit)
         || limits.idle_minutes.is_some_and(|limit| torrent.quiet_for(now) / 60 >= limit)

@@ -3,8 +3,9 @@
 use super::*;
 use crate::command::{Add, Command, SeedLimitsPatch, TorrentPatch};
 use crate::qbittorrent::{SyncTable, answer};
+use crate::seed_limits::Limit;
 use crate::settings::Category;
-use crate::torrent::{Limit, Record};
+use crate::torrent::Record;
 use bt_types::InfoHash;
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -104,6 +104,29 @@ fn methods_become_commands() {
 }
 
 #[test]
+fn groups_are_made_changed_and_shown_in_both_protocols() {
+    let mut state = state();
+    let call = r#"{"method":"group-set","arguments":{"name":"g","speed-limit-down":50,"speed-limit-down-enabled":true}}"#;
+    let (commands, _) = ask(&state, call);
+    let [Command::Settings(patch)] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(*patch, json!({"groups": {"g": {"limits": {"down": 50_000}}}}));
+    state.settings = state.settings.with(patch).expect("settings");
+    let call = r#"{"method":"group-set","arguments":{"name":"g","speed-limit-up":7}}"#;
+    let (commands, _) = ask(&state, call);
+    assert_eq!(commands, [Command::Settings(json!({"groups": {"g": {"limits": {}}}}))]);
+    let call = r#"{"method":"group-get","arguments":{"name":["g","h"]}}"#;
+    let answer = ask(&state, call).1.expect("an answer");
+    let row = json!({
+        "name": "g", "honorsSessionLimits": true, "speed-limit-down": 50,
+        "speed-limit-down-enabled": true, "speed-limit-up": 100, "speed-limit-up-enabled": false,
+    });
+    assert_eq!(answer["arguments"]["group"], json!([row]));
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"group_get"}"#;
+    let answer = ask(&state, call).1.expect("an answer");
+    assert_eq!(answer["result"]["group"][0]["speed_limit_down"], json!(50));
+}
+
+#[test]
 fn an_addition_answers_with_the_torrent_that_was_there() {
     let state = state();
     let call = r#"{"method":"torrent-add","arguments":{"metainfo":"ZDQ6\naW5mb2U=","download-dir":"/x/tv","labels":["tv"],"paused":true}}"#;
