@@ -4,12 +4,13 @@
 //! Invariant: a command names its torrents by info-hash; what the state refuses is never a command.
 
 use crate::creation::CreationWish;
+use crate::import::Import;
 use crate::rss::RssCommand;
 use crate::settings::{Category, SeedAction};
 use crate::torrent::{Limit, StopOn};
 use bt_model::{PieceOrder, Priority, TorrentSettings};
 use bt_types::InfoHash;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -88,6 +89,8 @@ pub struct Add {
     pub to_top: bool,
     /// When it stops by itself.
     pub stop_on: Option<StopOn>,
+    /// What another client knew of it.
+    pub import: Option<Import>,
 }
 
 impl Add {
@@ -102,6 +105,7 @@ impl Add {
             peers: Vec::new(),
             to_top: false,
             stop_on: None,
+            import: None,
         }
     }
 }
@@ -118,7 +122,7 @@ pub enum AddSource {
 }
 
 /// Changes to what is wanted of a torrent. What is `None` stays.
-#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TorrentPatch {
     /// It is started, or stopped.
@@ -126,23 +130,23 @@ pub struct TorrentPatch {
     /// It runs whatever the queue says.
     pub forced: Option<bool>,
     /// Its limit from peers in bytes per second; `null` for none.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub down_limit: Option<Option<u64>>,
     /// Its limit to peers in bytes per second; `null` for none.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub up_limit: Option<Option<u64>>,
     /// The order of its pieces.
     pub order: Option<PieceOrder>,
     /// The priorities of files by number.
     pub files: Vec<(usize, Priority)>,
     /// Its trackers in tiers; `null` for those of its file.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub trackers: Option<Option<Vec<Vec<String>>>>,
     /// Its most connections; `null` for the limit of all torrents.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub peers_max: Option<Option<u32>>,
     /// Its name; `null` for that of its file.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub name: Option<Option<String>>,
     /// Its category; empty for none.
     pub category: Option<String>,
@@ -159,12 +163,12 @@ pub struct TorrentPatch {
     /// The first and the last piece of each file come before others.
     pub first_last: Option<bool>,
     /// The user's comment; `null` for that of its file.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub comment: Option<Option<String>>,
 }
 
 /// Changes to the seed limits of a torrent. What is `None` stays.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeedLimitsPatch {
     /// The ratio.
@@ -174,7 +178,7 @@ pub struct SeedLimitsPatch {
     /// Minutes without sending payload.
     pub idle_minutes: Option<Limit<u64>>,
     /// What happens then; `null` as for all torrents.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub action: Option<Option<SeedAction>>,
 }
 

@@ -10,6 +10,7 @@ mod add;
 mod change;
 mod creations;
 mod hooks;
+mod import;
 mod labels;
 mod open;
 mod rss;
