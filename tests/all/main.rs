@@ -17,6 +17,7 @@ mod farewell;
 mod flood;
 mod hostile;
 mod idle;
+mod import;
 mod interop;
 mod liars;
 mod limits;

@@ -4,6 +4,7 @@
 //! Invariant: a command names its torrents by info-hash; what the state refuses is never a command.
 
 use crate::creation::CreationWish;
+use crate::import::Import;
 use crate::rss::RssCommand;
 use crate::seed_limits::Limit;
 use crate::seed_limits::SeedAction;
@@ -11,7 +12,7 @@ use crate::settings::Category;
 use crate::torrent::StopOn;
 use bt_model::{PieceOrder, Priority, TorrentSettings};
 use bt_types::InfoHash;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -90,6 +91,8 @@ pub struct Add {
     pub to_top: bool,
     /// When it stops by itself.
     pub stop_on: Option<StopOn>,
+    /// What another client knew of it.
+    pub import: Option<Import>,
 }
 
 impl Add {
@@ -104,6 +107,7 @@ impl Add {
             peers: Vec::new(),
             to_top: false,
             stop_on: None,
+            import: None,
         }
     }
 }
@@ -120,7 +124,7 @@ pub enum AddSource {
 }
 
 /// Changes to what is wanted of a torrent. What is `None` stays.
-#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TorrentPatch {
     /// It is started, or stopped.
@@ -128,23 +132,23 @@ pub struct TorrentPatch {
     /// It runs whatever the queue says.
     pub forced: Option<bool>,
     /// Its limit from peers in bytes per second; `null` for none.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub down_limit: Option<Option<u64>>,
     /// Its limit to peers in bytes per second; `null` for none.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub up_limit: Option<Option<u64>>,
     /// The order of its pieces.
     pub order: Option<PieceOrder>,
     /// The priorities of files by number.
     pub files: Vec<(usize, Priority)>,
     /// Its trackers in tiers; `null` for those of its file.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub trackers: Option<Option<Vec<Vec<String>>>>,
     /// Its most connections; `null` for the limit of all torrents.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub peers_max: Option<Option<u32>>,
     /// Its name; `null` for that of its file.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub name: Option<Option<String>>,
     /// Its category; empty for none.
     pub category: Option<String>,
@@ -163,12 +167,12 @@ pub struct TorrentPatch {
     /// The group whose limits it shares; empty for none.
     pub group: Option<String>,
     /// The user's comment; `null` for that of its file.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub comment: Option<Option<String>>,
 }
 
 /// Changes to the seed limits of a torrent. What is `None` stays.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeedLimitsPatch {
     /// The ratio.
@@ -178,7 +182,7 @@ pub struct SeedLimitsPatch {
     /// Minutes without sending payload.
     pub idle_minutes: Option<Limit<u64>>,
     /// What happens then; `null` as for all torrents.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub action: Option<Option<SeedAction>>,
 }
 

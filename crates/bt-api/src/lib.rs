@@ -7,6 +7,7 @@
 //! - [`qbittorrent`]: the Web API of qBittorrent.
 //! - [`transmission`]: the RPC of Transmission, both its protocols.
 //! - [`rss`]: feeds and their rules. [`creation`]: torrents that the daemon makes.
+//! - [`import`]: what other clients keep of their torrents.
 //! - [`v1`]: the API of our own, which the page uses.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
@@ -16,6 +17,7 @@ pub mod creation;
 mod details;
 mod fault;
 mod groups;
+pub mod import;
 mod paths;
 pub mod qbittorrent;
 mod queue;

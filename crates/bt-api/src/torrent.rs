@@ -4,6 +4,7 @@
 //! Must not know: how it is stored or fetched.
 //! Invariant: what is kept is a value that can be stored; what is known is thrown away at the end.
 
+use crate::import::DataClaim;
 use crate::seed_limits::SeedLimits;
 use bt_metainfo::Metainfo;
 use bt_model::{MagnetView, TorrentSettings, TorrentView};
@@ -71,6 +72,10 @@ pub struct Record {
     pub finished: bool,
     /// The group whose limits it shares; empty for none.
     pub group: String,
+    /// What another client said of its data, until that was looked at.
+    pub claim: Option<DataClaim>,
+    /// With what the names of its files may end until it is complete.
+    pub suffix: Option<String>,
 }
 
 /// When a torrent stops by itself before it downloads.

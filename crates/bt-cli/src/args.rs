@@ -7,8 +7,8 @@
 mod remote;
 
 pub(crate) use remote::{
-    AddArgs, ApiArgs, DaemonArgs, IdsArgs, InfoArgs, MoveArgs, Order, RemoveArgs, SetArgs,
-    UndoArgs, WatchArgs, WhyArgs,
+    AddArgs, ApiArgs, DaemonArgs, IdsArgs, ImportArgs, InfoArgs, MoveArgs, Order, OtherClient,
+    RemoveArgs, SetArgs, UndoArgs, WatchArgs, WhyArgs,
 };
 
 use crate::addresses::{ListenAddr, PeerAddr, parse_host_port, parse_listen, parse_peer};
@@ -138,6 +138,11 @@ pub(crate) enum Command {
     /// Take back the last removal without data, move or change of a daemon
     #[command(after_help = "Examples:\n  bt undo\n  bt undo --api http://nas.example:9091")]
     Undo(UndoArgs),
+    /// Import all torrents of another client into a daemon, with their data as it is
+    #[command(
+        after_help = "Examples:\n  bt import qbittorrent ~/.local/share/qBittorrent/BT_backup --dry-run\n  bt import transmission ~/.config/transmission-daemon"
+    )]
+    Import(ImportArgs),
     /// Watch the torrents of a daemon
     #[command(after_help = "Examples:\n  bt watch\n  bt watch downloading")]
     Watch(WatchArgs),

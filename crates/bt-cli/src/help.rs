@@ -17,7 +17,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "The daemon",
         &[
             "daemon", "add", "list", "info", "pause", "resume", "check", "set", "move", "remove",
-            "undo", "why", "watch",
+            "undo", "why", "watch", "import",
         ],
     ),
     ("Torrents and links", &["create", "show", "verify", "magnet"]),

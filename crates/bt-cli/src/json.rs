@@ -11,9 +11,10 @@ mod tests;
 
 pub(crate) use events::{Complete, Event, Failed, Progress, Ready, Received, SourceBytes, Summary};
 pub(crate) use results::{
-    Added, AnnounceAnswer, BadFile, Changed, Create, DaemonList, DhtLookup, DhtPing, Found, Info,
-    ListedFile, Magnet, ManPages, Reasons, Remembered, ScrapeAnswer, Show, ShowLink,
-    StateForgotten, StateList, TorrentWhy, TrackerAnswer, TrackerAnswers, TrackerWord, Verify,
+    Added, AnnounceAnswer, BadFile, Changed, Create, DaemonList, DhtLookup, DhtPing, Found,
+    Imported, ImportedTorrent, Info, ListedFile, Magnet, ManPages, Reasons, Remembered,
+    ScrapeAnswer, Show, ShowLink, StateForgotten, StateList, TorrentWhy, TrackerAnswer,
+    TrackerAnswers, TrackerWord, Verify,
 };
 
 use serde::Serialize;

@@ -100,6 +100,7 @@ fn run(command: Command, output: &Output) -> Outcome {
             Command::Why(args) => commands::remote::why(args, output).await,
             Command::Undo(args) => commands::remote::undo(args, output).await,
             Command::Watch(args) => commands::remote::watch(args, output).await,
+            Command::Import(args) => commands::import::run(args, output).await,
             Command::Announce(AnnounceArgs { ask, api: Some(api) }) => {
                 let id = vec![ask.source.to_string_lossy().into_owned()];
                 let ids = IdsArgs { id, api: ApiArgs { api } };
@@ -145,6 +146,7 @@ fn name(command: &Command) -> &'static str {
         Command::Why(_) => "why",
         Command::Undo(_) => "undo",
         Command::Watch(_) => "watch",
+        Command::Import(_) => "import",
         Command::Announce(_) => "announce",
         Command::Scrape(_) => "scrape",
         Command::Dht(_) => "dht",

@@ -2,9 +2,10 @@
 //!
 //! Decides: what of the journal is trusted, what is hashed, which files are not ours.
 //! Must not know: how hashing is spread over cores.
-//! Invariant: a piece is "have" only if the journal vouches for unchanged files, or it was hashed
-//! just now.
+//! Invariant: a piece is "have" only if the journal vouches for unchanged files, or another program
+//! does and a sample of what it says is right, or it was hashed just now.
 
+use crate::claim::PieceClaim;
 use crate::hashing::{HashError, hash_pieces};
 use crate::identity::{Change, Noted, Stat, sample};
 use crate::journal::Known;
@@ -17,6 +18,7 @@ use bt_types::{Bitfield, Piece, Rng};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A torrent whose data was checked.
 #[derive(Debug)]
@@ -34,10 +36,12 @@ pub struct Opened {
 }
 
 /// What is trusted without hashing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Trust {
     /// The journal, for files that did not change.
     Journal,
+    /// What another program noted, for files that did not change since, if a sample is right.
+    Claim(Arc<PieceClaim>),
     /// Every file that exists in its full length.
     Data,
     /// Nothing: every piece is hashed. Files that the journal knows as ours stay ours.
@@ -123,7 +127,7 @@ pub fn open_torrent(
         journal.take_over(&stat_files(layout, storage)?);
     }
     let known = journal.known();
-    let looked = look(layout, digests, known, storage, trust, progress)?;
+    let looked = look(layout, digests, known, storage, &trust, progress)?;
     let Looked { have, stats, hashed, adopted, was_deleted } = &looked;
     let (mut grown, mut ours, mut blank) = (Vec::new(), Vec::new(), Vec::new());
     for (index, file) in layout.stored() {
@@ -133,6 +137,7 @@ pub fn open_torrent(
             // Bytes behind the end of a file that we did not make are the user's.
             Some(then) if stat.len > file.length && !then.made => Holds::Else,
             Some(_) => Holds::Ours,
+            None if is_claimed(&trust, layout, index, &stat) => Holds::Ours,
             None => {
                 judge(layout, file, &stat, have, storage).map_err(StoreError::at(&file.path))?
             }
@@ -242,16 +247,21 @@ fn look(
     digests: &PieceDigests,
     known: &Known,
     storage: &dyn Storage,
-    trust: Trust,
+    trust: &Trust,
     progress: &Progress,
 ) -> Result<Looked, OpenError> {
     let mut stats = stat_files(layout, storage)?;
-    let gone = gone(layout, known, &stats);
+    let held = match trust {
+        Trust::Claim(claim) => &claim.have,
+        _ => &known.have,
+    };
+    let gone = gone(layout, held, &stats);
     if let Some((_, file)) = gone.filter(|&(index, _)| !was_deleted(known, index, storage)) {
         return Err(OpenError::Gone { path: file.path.clone() });
     }
-    let Plan { mut have, mut suspect, touched } = match trust {
+    let Plan { mut have, mut suspect, touched, doubtful } = match trust {
         Trust::Journal => Plan::new(layout, known, &stats),
+        Trust::Claim(claim) => Plan::claimed(layout, claim, &stats),
         Trust::Data => Plan::trusting(layout, &stats),
         Trust::Nothing => Plan::hashing(layout),
     };
@@ -280,7 +290,7 @@ fn look(
             };
             // Part of the file is wrong, so the rest may be.
             if !right && touched.binary_search(&piece).is_ok() {
-                suspect.extend(touched.iter().filter(|piece| !hashed.contains(piece)));
+                suspect.extend(doubtful.iter().filter(|piece| !hashed.contains(piece)));
             }
         }
         // Only the files that were hashed must be compared: later changes are noticed elsewhere.
@@ -348,8 +358,11 @@ struct Plan {
     have: Bitfield,
     /// Pieces to hash, none of them in `have`.
     suspect: Vec<Piece>,
-    /// Pieces in `have` of files with changed attributes only, in order.
+    /// Pieces in `have` that are right if a sample of them is, in order: those of files with
+    /// changed attributes only, or those that another program claims.
     touched: Vec<Piece>,
+    /// Pieces to hash if one of the sample is wrong.
+    doubtful: Vec<Piece>,
 }
 
 impl Plan {
@@ -376,14 +389,39 @@ impl Plan {
             }
         }
         let suspect = suspect.iter(layout.geometry()).filter(|&piece| !have.has(piece)).collect();
-        let touched = touched.common(&have, layout.geometry()).collect();
-        Plan { have, suspect, touched }
+        let touched: Vec<Piece> = touched.common(&have, layout.geometry()).collect();
+        Plan { have, suspect, doubtful: touched.clone(), touched }
+    }
+
+    /// Believes what is claimed of files that are as the claim says. Of others all is hashed.
+    fn claimed(layout: &Layout, claim: &PieceClaim, stats: &[Option<Stat>]) -> Plan {
+        let geometry = layout.geometry();
+        let believed: Vec<bool> = (0..stats.len())
+            .map(|index| stats[index].is_some_and(|stat| claim.fits(layout, index, &stat)))
+            .collect();
+        let (mut have, mut suspect) = (Bitfield::empty(geometry.piece_count()), Vec::new());
+        for piece in geometry.pieces() {
+            let mut spans = layout.piece_spans(piece).filter(|span| span.file.is_stored);
+            let is_believed = spans.all(|span| believed[span.index]);
+            match (is_believed && is_there(layout, stats, piece), claim.have.has(piece)) {
+                (true, true) => drop(have.insert(piece)),
+                (true, false) => {}
+                (false, _) => suspect.push(piece),
+            }
+        }
+        let touched = have.iter(geometry).collect();
+        Plan { have, suspect, touched, doubtful: geometry.pieces().collect() }
     }
 
     fn hashing(layout: &Layout) -> Plan {
         let geometry = layout.geometry();
         let have = Bitfield::empty(geometry.piece_count());
-        Plan { have, suspect: geometry.pieces().collect(), touched: Vec::new() }
+        Plan {
+            have,
+            suspect: geometry.pieces().collect(),
+            touched: Vec::new(),
+            doubtful: Vec::new(),
+        }
     }
 
     fn trusting(layout: &Layout, stats: &[Option<Stat>]) -> Plan {
@@ -393,18 +431,23 @@ impl Plan {
                 have.insert(piece);
             },
         );
-        Plan { have, suspect: Vec::new(), touched: Vec::new() }
+        Plan { have, suspect: Vec::new(), touched: Vec::new(), doubtful: Vec::new() }
     }
 }
 
-/// Returns the first file that held pieces by the journal, if all such files are gone, wanted or
+/// Returns whether the file is one that another program worked on for the torrent.
+fn is_claimed(trust: &Trust, layout: &Layout, index: usize, stat: &Stat) -> bool {
+    matches!(trust, Trust::Claim(claim) if claim.fits(layout, index, stat))
+}
+
+/// Returns the first file that held pieces by what is known, if all such files are gone, wanted or
 /// not. A single lost file is fetched again.
 fn gone<'a>(
     layout: &'a Layout,
-    known: &Known,
+    had: &Bitfield,
     stats: &[Option<Stat>],
 ) -> Option<(usize, &'a LayoutFile)> {
-    let held_pieces = |file: &LayoutFile| layout.pieces_of(file).any(|piece| known.have.has(piece));
+    let held_pieces = |file: &LayoutFile| layout.pieces_of(file).any(|piece| had.has(piece));
     let mut held = layout.stored().filter(|(_, file)| held_pieces(file));
     let (first, file) = held.next()?;
     let is_gone = |index: usize| stats[index].is_none();

@@ -6,7 +6,7 @@
 
 use bt_metainfo::{FileEntry, Info};
 use bt_types::{Bitfield, Geometry, Piece};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io;
 use std::ops::Range;
@@ -126,6 +126,30 @@ impl Layout {
         }
         if let Some(file) = self.files.get_mut(index) {
             file.path = path.to_owned();
+        }
+        Ok(())
+    }
+
+    /// Gives files the paths that they have, by number. A first component of them that is not the
+    /// torrent's name takes its place for all files.
+    pub fn rename_all(
+        &mut self,
+        info: &Info,
+        root: &Path,
+        names: &BTreeMap<usize, PathBuf>,
+    ) -> Result<(), NameError> {
+        let top = names.values().next().and_then(|path| path.components().next());
+        if let Some(Component::Normal(top)) = top
+            && !self.is_one_file()
+            && self.top().is_some_and(|own| own.as_os_str() != top)
+        {
+            *self = Layout::with_top(info, top);
+            self.look_for(root);
+        }
+        for (index, path) in names {
+            if self.files.get(*index).is_none_or(|file| file.path != *path) {
+                self.rename(*index, path)?;
+            }
         }
         Ok(())
     }

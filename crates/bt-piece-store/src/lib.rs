@@ -21,6 +21,7 @@
 //! ```
 
 mod check;
+mod claim;
 mod create;
 mod doubt;
 mod failed_blocks;
@@ -43,6 +44,7 @@ mod worker;
 pub use check::{
     FileReport, FileState, OpenError, Opened, Trust, Use, VerifyReport, open_torrent, verify,
 };
+pub use claim::{NotedTime, PieceClaim};
 pub use create::{
     CreateError, CreateOptions, Created, Renamed, Skipped, create_torrent, torrent_name,
 };

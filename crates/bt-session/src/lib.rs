@@ -36,7 +36,7 @@ pub use bt_model::{
     TrackerView,
 };
 pub use bt_net::{NetError, Roots};
-pub use bt_piece_store::{Remembered, Storage};
+pub use bt_piece_store::{NotedTime, PieceClaim, Remembered, Storage};
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};
 pub use client::ask::{FetchError, Fetched, OneShot};

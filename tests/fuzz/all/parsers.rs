@@ -3,6 +3,7 @@
 //! Decides: what must hold of accepted input. Must not know: how it is parsed.
 //! Invariant: what was accepted, written and read again is the same.
 
+use bt_api::import::{Found, ImportError, qbittorrent, transmission};
 use bt_bencoding::{Cursor, Kind, Limits, Writer, scan, write};
 use bt_fuzz::fuzz;
 use bt_metainfo::{Magnet, MagnetError, Metainfo};
@@ -235,5 +236,54 @@ fn journal() {
         let first = open();
         assert!(first.is_none_or(|count| count == 0));
         assert_eq!(open(), first);
+    });
+}
+
+/// What was read of another client's notes reaches the daemon as it is, and claims no piece that
+/// the torrent does not have.
+fn imported(read: Result<Found, ImportError>) {
+    let Ok(found) = read else { return };
+    let import = found.request.import.as_ref().expect("it was imported");
+    if let Some(claim) = &import.claim {
+        let bytes = found.file.as_ref().expect("links claim nothing");
+        let info = Metainfo::from_bytes(bytes).expect("a torrent").info;
+        assert!(claim.have(&info.geometry).is_some());
+        assert_eq!(claim.written.len(), info.files.len());
+    }
+    // Paths that are not UTF-8 have no JSON form.
+    if let Ok(json) = serde_json::to_string(&found.request) {
+        assert_eq!(serde_json::from_str(&json).ok(), Some(found.request));
+    }
+}
+
+/// Returns the torrent file of the corpus.
+fn library() -> Vec<u8> {
+    bt_metainfo::Builder {
+        piece_length: 16_384,
+        ..bt_metainfo::Builder::new(
+            "t",
+            vec![(vec!["a".into()], 98_304), (vec!["sub".into(), "b".into()], 98_304)],
+        )
+    }
+    .build(&[[7; 20]; 12])
+}
+
+#[test]
+fn fastresume() {
+    let file = library();
+    fuzz("fastresume", |input| {
+        imported(qbittorrent::read(input, Some(file.clone()), 1));
+        imported(qbittorrent::read(input, None, 1));
+    });
+}
+
+#[test]
+fn resume() {
+    let file = library();
+    fuzz("resume", |input| {
+        imported(transmission::read(transmission::Kept::Torrent(file.clone()), input, 1));
+        let notes = b"d11:destination5:/datae";
+        imported(transmission::read(transmission::Kept::Torrent(input.to_vec()), notes, 1));
+        imported(transmission::read(transmission::Kept::Magnet(input.to_vec()), notes, 1));
     });
 }

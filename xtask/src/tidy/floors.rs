@@ -29,7 +29,7 @@ const TABLE: &[Row] = &[
     ("bt-tracker", 2, &["bt-types", "bt-tracker-wire"]),
     ("bt-engine", 2, &["bt-types", "bt-model", "bt-hash", "bt-peer-wire", "bt-tracker-wire"]),
     ("bt-piece-store", 2, &["bt-types", "bt-hash", "bt-metainfo"]),
-    ("bt-api", 2, &["bt-types", "bt-hash", "bt-model", "bt-metainfo"]),
+    ("bt-api", 2, &["bt-types", "bt-bencoding", "bt-hash", "bt-model", "bt-metainfo"]),
     ("bt-tracker-server", 3, &["bt-types", "bt-tracker", "bt-tracker-wire"]),
     (
         "bt-session",

@@ -5,8 +5,9 @@
 //! Invariant: what is read here is in range; unknown keys are refused by name.
 
 use crate::command::{Add, AddSource, Command, QueueMove, TorrentPatch};
+use crate::import::Import;
 use bt_types::InfoHash;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ pub enum RequestError {
 }
 
 /// A torrent to add, as JSON.
-#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AddRequest {
     /// A magnet link, an info-hash, or the URL of a torrent file.
@@ -41,6 +42,8 @@ pub struct AddRequest {
     pub peers: Vec<SocketAddr>,
     /// What the user wants of it.
     pub settings: TorrentPatch,
+    /// What another client knew of it.
+    pub import: Option<Import>,
 }
 
 impl AddRequest {
@@ -57,7 +60,12 @@ impl AddRequest {
         {
             return Err(RequestError::Relative(dir.clone()));
         }
+        let incomplete = self.import.as_ref().and_then(|import| import.incomplete_dir.as_ref());
+        if let Some(dir) = incomplete.filter(|dir| !dir.is_absolute()) {
+            return Err(RequestError::Relative(dir.clone()));
+        }
         Ok(Command::Add(Box::new(Add {
+            import: self.import,
             dir: self.dir,
             start: self.start,
             trust_data: self.trust_data,

@@ -375,17 +375,7 @@ pub fn trackers(details: &Details) -> Vec<TrackerRow> {
 
 /// Returns the pieces as runs, `[missing, have, missing, …]`; empty while they are not known.
 pub fn pieces(details: &Details) -> Vec<u32> {
-    let mut runs = vec![0];
-    let mut was_there = false;
-    for is_there in details.pieces_there() {
-        if is_there != was_there {
-            runs.push(0);
-            was_there = is_there;
-        }
-        if let Some(run) = runs.last_mut() {
-            *run += 1;
-        }
-    }
+    let runs = crate::import::runs(details.pieces_there());
     if details.pieces.is_some() { runs } else { Vec::new() }
 }
 

@@ -155,6 +155,31 @@ pub(crate) struct UndoArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The other client
+    pub(crate) client: OtherClient,
+    /// Where it keeps its torrents: qBittorrent's BT_backup, or Transmission's configuration
+    pub(crate) dir: PathBuf,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not start what is imported
+    #[arg(long)]
+    pub(crate) stopped: bool,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+/// A client whose torrents can be imported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum OtherClient {
+    /// qBittorrent 4 and 5, with resume data in files
+    Qbittorrent,
+    /// Transmission 2 to 4
+    Transmission,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// Torrents in this state, or with this in their name
     pub(crate) filter: Option<String>,

@@ -9,6 +9,7 @@ pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod dht;
 pub(crate) mod get;
+pub(crate) mod import;
 pub(crate) mod man;
 pub(crate) mod remote;
 pub(crate) mod saved;

@@ -253,6 +253,35 @@ pub(crate) struct Added {
     pub(crate) torrent: Option<TorrentRow>,
 }
 
+/// `bt import`.
+#[derive(Serialize)]
+pub(crate) struct Imported {
+    pub(crate) dry_run: bool,
+    /// Torrents that were added, or would be.
+    pub(crate) added: usize,
+    /// Torrents that the daemon had.
+    pub(crate) present: usize,
+    /// Torrents that were not imported.
+    pub(crate) failed: usize,
+    pub(crate) torrents: Vec<ImportedTorrent>,
+}
+
+/// A torrent of another client.
+#[derive(Serialize)]
+pub(crate) struct ImportedTorrent {
+    /// The file in the other client's directory.
+    pub(crate) from: String,
+    /// Null of a file that was not read, like `name` and `dir`.
+    pub(crate) info_hash: Option<String>,
+    pub(crate) name: Option<String>,
+    /// The directory that contains its name.
+    pub(crate) dir: Option<String>,
+    /// `added`, `present` or `failed`.
+    pub(crate) outcome: &'static str,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
+}
+
 /// `bt info`; null for what was not asked for.
 #[derive(Serialize)]
 pub(crate) struct Info<'a> {

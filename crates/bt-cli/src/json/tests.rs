@@ -417,6 +417,36 @@ fn each_result_is_one_line() {
             result("forget", &StateForgotten { forgotten: vec![remembered()] }),
             r#"{"schema":"bt.forget/1","forgotten":[{"info_hash":"H","name":"n","dir":"d","bytes_have":1,"bytes_total":2}]}"#,
         ),
+        (
+            result(
+                "import",
+                &Imported {
+                    dry_run: false,
+                    added: 1,
+                    present: 0,
+                    failed: 1,
+                    torrents: vec![
+                        ImportedTorrent {
+                            from: "f".into(),
+                            info_hash: Some(HASH.into()),
+                            name: Some("n".into()),
+                            dir: Some("d".into()),
+                            outcome: "added",
+                            error: None,
+                        },
+                        ImportedTorrent {
+                            from: "g".into(),
+                            info_hash: None,
+                            name: None,
+                            dir: None,
+                            outcome: "failed",
+                            error: Some("it is damaged".into()),
+                        },
+                    ],
+                },
+            ),
+            r#"{"schema":"bt.import/1","dry_run":false,"added":1,"present":0,"failed":1,"torrents":[{"from":"f","info_hash":"H","name":"n","dir":"d","outcome":"added","error":null},{"from":"g","info_hash":null,"name":null,"dir":null,"outcome":"failed","error":"it is damaged"}]}"#,
+        ),
         (result("man", &ManPages { dir: "d".into() }), r#"{"schema":"bt.man/1","dir":"d"}"#),
         (
             error(&Failed { code: "not_found", message: "n is not there" }),

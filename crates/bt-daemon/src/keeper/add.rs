@@ -9,12 +9,13 @@ use super::{Keeper, not_stored, refused};
 use crate::clock::now;
 use crate::store::Batch;
 use bt_api::{
-    Add, AddSource, CommandReply, Dates, Fault, FaultKind, QueueMove, QueuePlace, Record,
+    Add, AddSource, CommandReply, DaemonState, Dates, Fault, FaultKind, QueueMove, QueuePlace,
+    Record,
 };
 use bt_metainfo::{Magnet, Metainfo};
 use bt_session::FetchError;
 use bt_types::Source;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Most bytes of a torrent file.
@@ -45,6 +46,13 @@ impl Keeper {
             Found::Link(..) => LINK_FILES_MAX,
         };
         super::change::check_files(count, &add.patch)?;
+        let place = match (&add.import, &found) {
+            (Some(import), Found::Torrent(metainfo, _)) => {
+                let dir = dir_of(&self.state(), &add);
+                Some(super::import::look(import, &dir, metainfo).await?)
+            }
+            _ => None,
+        };
         let _turn = self.turn.lock().await;
         if self.state().torrent(hash).is_some() {
             return Ok(CommandReply {
@@ -57,7 +65,10 @@ impl Keeper {
             Found::Torrent(metainfo, bytes) => (Some(metainfo), Some(bytes), None),
             Found::Link(_, link) => (None, None, Some(link)),
         };
-        let record = self.new_record(&add, magnet);
+        let mut record = self.new_record(&add, magnet);
+        if let Some(import) = &add.import {
+            super::import::take(&mut record, import, place);
+        }
         let mut batch = Batch::default();
         batch.record(hash, &record);
         if let Some(bytes) = file {
@@ -87,7 +98,10 @@ impl Keeper {
         }
         self.arrange().await;
         self.refresh(hash);
-        self.run_hook(Moment::Added, hash);
+        // What is imported was added long ago.
+        if add.import.is_none() {
+            self.run_hook(Moment::Added, hash);
+        }
         Ok(CommandReply { torrent: Some(hash), ..CommandReply::default() })
     }
 
@@ -96,8 +110,10 @@ impl Keeper {
         let mut record = Record { magnet, ..Record::default() };
         super::change::patch_record(&mut record, &add.patch);
         record.settings.running = add.start.unwrap_or(state.settings.start_added);
-        let dir = add.dir.clone().unwrap_or_else(|| state.dir_of(&record.labels.category));
-        let incomplete = state.settings.incomplete_dir.clone().filter(|_| !add.trust_data);
+        let dir = dir_of(&state, add);
+        // Data that is there already stays where it is.
+        let is_there = add.trust_data || add.import.is_some();
+        let incomplete = state.settings.incomplete_dir.clone().filter(|_| !is_there);
         record.final_dir = incomplete.is_some().then(|| dir.clone());
         record.dir = incomplete.unwrap_or(dir);
         record.dates = Dates { added: now(), ..Dates::default() };
@@ -133,6 +149,12 @@ impl Keeper {
             Err(error) => Err(Fault::new(FaultKind::Network, error.to_string())),
         }
     }
+}
+
+/// Returns the directory that a torrent goes to in the end.
+fn dir_of(state: &DaemonState, add: &Add) -> PathBuf {
+    let category = add.patch.category.as_deref().unwrap_or_default();
+    add.dir.clone().unwrap_or_else(|| state.dir_of(category))
 }
 
 fn link(text: &str) -> Result<Found, Fault> {

@@ -11,6 +11,7 @@ mod change;
 mod creations;
 mod groups;
 mod hooks;
+mod import;
 mod labels;
 mod open;
 mod rss;

@@ -60,6 +60,7 @@ impl Keeper {
         };
         let session = Session::start(session)?;
         state.session = session.view().await;
+        let changes = session.subscribe();
         torrents.sort_by_key(|stored| (stored.record.queue.place, stored.record.dates.added));
         let keeper = Arc::new(Keeper {
             session: Mutex::new(Some(Arc::new(session))),
@@ -78,7 +79,7 @@ impl Keeper {
             sequence: watch::Sender::new(sequence),
             stop: watch::Sender::new(false),
         });
-        tokio::spawn(Arc::clone(&keeper).watch());
+        tokio::spawn(Arc::clone(&keeper).watch(changes));
         tokio::spawn(Arc::clone(&keeper).watch_space());
         tokio::spawn(Arc::clone(&keeper).watch_rss());
         keeper.resume_all(torrents).await;
@@ -128,6 +129,7 @@ impl Keeper {
         options.settings.running = false;
         options.names = record.names.clone();
         options.trust_data = trust_data;
+        options.claim = super::import::claim(record, metainfo.as_deref());
         lock(&self.running).remove(&hash);
         if let Some(metainfo) = metainfo {
             return session.add_shared(metainfo, options).map(drop);

@@ -257,3 +257,85 @@ async fn a_move_that_failed_is_told_until_the_next_one() {
     until(&keeper, hash, |torrent| torrent.record.dir == free).await;
     until(&keeper, hash, |torrent| torrent.live.move_trouble.is_none()).await;
 }
+
+/// Returns the addition of `FILE`, imported with its data at `dir/temp`, or at `dir/data`.
+fn imported(dir: &Path, import: bt_api::import::Import) -> Command {
+    let source = AddSource::Bytes(FILE.to_vec());
+    let import = bt_api::import::Import {
+        incomplete_dir: Some(dir.join("temp")),
+        suffix: Some(".part".into()),
+        ..import
+    };
+    Command::Add(Box::new(Add {
+        dir: Some(dir.join("data")),
+        start: Some(false),
+        import: Some(import),
+        ..Add::new(source)
+    }))
+}
+
+#[tokio::test]
+async fn imported_data_is_found_at_its_place_and_under_its_name() {
+    use bt_api::import::Import;
+    for (file, place, name, goes) in [
+        ("data/a", "data", None, None),
+        ("data/a.part", "data", Some("a.part"), None),
+        ("temp/a", "temp", None, Some("data")),
+        ("temp/a.part", "temp", Some("a.part"), Some("data")),
+        ("elsewhere", "data", None, None),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let keeper = keeper(dir.path()).await;
+        let path = |name: &str| dir.path().join(name);
+        for name in ["data", "temp"] {
+            std::fs::create_dir_all(path(name)).expect("a directory");
+        }
+        std::fs::write(path(file), b"").expect("a file");
+        let import = Import { added: Some(7), bytes_down: 8, bytes_up: 9, ..Import::default() };
+        let done = keeper.run(imported(dir.path(), import)).await.expect("an addition");
+        let record = keeper.torrent(done.torrent.expect("it")).expect("it").record.clone();
+        assert_eq!((record.dir, record.final_dir), (path(place), goes.map(path)), "{file}");
+        let names: Vec<_> = record.names.into_values().collect();
+        assert_eq!(names, name.map(std::path::PathBuf::from).into_iter().collect::<Vec<_>>());
+        assert_eq!((record.dates.added, record.totals.down, record.totals.up), (7, 8, 9));
+    }
+}
+
+#[tokio::test]
+async fn imported_names_and_claims_that_cannot_be_are_refused() {
+    use bt_api::import::{DataClaim, Import};
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    for name in ["../a", "/etc/passwd", ""] {
+        let import = Import { names: [(0, name.into())].into(), ..Import::default() };
+        let done = keeper.run(imported(dir.path(), import)).await;
+        assert_eq!(kind(done), Some(FaultKind::Invalid), "{name:?}");
+    }
+    for (pieces, written) in [(vec![0, 2], vec![]), (vec![], vec![None, None])] {
+        let claim = Some(DataClaim { pieces, written });
+        let import = Import { claim, ..Import::default() };
+        let done = keeper.run(imported(dir.path(), import)).await;
+        assert_eq!(kind(done), Some(FaultKind::Invalid));
+    }
+    assert!(keeper.state().is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_is_kept_until_the_data_was_looked_at() {
+    use bt_api::import::{DataClaim, Import, Written};
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let claim = DataClaim { pieces: vec![0, 1], written: vec![Some(Written::By(i64::MAX))] };
+    let import = || Import { claim: Some(claim.clone()), ..Import::default() };
+    let done = keeper.run(imported(dir.path(), import())).await.expect("an addition");
+    let hash = done.torrent.expect("a torrent");
+    until(&keeper, hash, |torrent| matches!(torrent.live.phase, Phase::Failed(_))).await;
+    let torrent = keeper.torrent(hash).expect("it");
+    assert_eq!(torrent.record.claim, Some(claim), "all of its data is gone");
+    // Other data is there now: the sample is wrong, and nothing is claimed any more.
+    std::fs::create_dir_all(dir.path().join("data")).expect("a directory");
+    std::fs::write(dir.path().join("data/a"), b"x").expect("a file");
+    keeper.run(Command::Check(vec![hash])).await.expect("a check");
+    until(&keeper, hash, |torrent| torrent.record.claim.is_none()).await;
+    assert_eq!(keeper.torrent(hash).expect("it").done(), 0);
+}

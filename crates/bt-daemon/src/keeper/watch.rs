@@ -10,7 +10,7 @@ use crate::clock::now;
 use crate::store::Batch;
 use bt_api::{DaemonState, Phase, Record, SeedAction, Torrent, TrackerSummary};
 use bt_model::{TrackerStanding, TrackerView};
-use bt_session::{TorrentHandle, TorrentState};
+use bt_session::{Subscription, TorrentHandle, TorrentState};
 use bt_types::InfoHash;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ const SWEEP: usize = 30;
 const SAME_TIME: u64 = 2;
 
 impl Keeper {
-    /// Follows the session until the daemon stops.
-    pub(super) async fn watch(self: Arc<Self>) {
-        let Some(mut changes) = self.session().map(|session| session.subscribe()) else { return };
+    /// Follows the session until the daemon stops. Who subscribed before the first torrent is added
+    /// misses none: a stopped torrent whose data is checked changes no more.
+    pub(super) async fn watch(self: Arc<Self>, mut changes: Subscription) {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut next_look = Instant::now();
@@ -129,16 +129,21 @@ impl Keeper {
 
     /// Stores what came of changes: metadata that arrived, torrents that are complete.
     async fn follow_up(self: &Arc<Self>) {
-        let (mut found, mut complete) = (Vec::new(), Vec::new());
+        let (mut found, mut complete, mut looked_at) = (Vec::new(), Vec::new(), Vec::new());
         for torrent in self.state().torrents() {
             if torrent.record.magnet.is_some() && torrent.metainfo.is_some() {
                 found.push(torrent.hash);
             }
-            if torrent.record.dates.completed.is_none() && is_whole(torrent) {
+            let is_noted = torrent.record.dates.completed.is_some();
+            let is_named = super::import::partial_names(&torrent.record).is_empty();
+            if !(is_noted && is_named) && is_whole(torrent) {
                 complete.push(torrent.hash);
             }
+            if torrent.record.claim.is_some() && torrent.live.view.is_some() {
+                looked_at.push(torrent.hash);
+            }
         }
-        if found.is_empty() && complete.is_empty() {
+        if found.is_empty() && complete.is_empty() && looked_at.is_empty() {
             return;
         }
         let _turn = self.turn.lock().await;
@@ -147,11 +152,21 @@ impl Keeper {
                 tracing::error!(%hash, %fault, "metadata could not be stored");
             }
         }
+        for hash in looked_at {
+            if let Err(fault) = self.drop_claim(hash).await {
+                tracing::error!(%hash, %fault, "what was claimed could not be forgotten");
+            }
+        }
         for hash in complete {
-            let done = |record: &mut Record| record.dates.completed = Some(now());
+            let done = |record: &mut Record| {
+                record.dates.completed.get_or_insert_with(now);
+            };
             if let Err(fault) = self.note(hash, done).await {
                 tracing::error!(%hash, %fault, "a completion could not be stored");
                 continue;
+            }
+            if let Err(fault) = self.complete_names(hash).await {
+                tracing::warn!(%hash, %fault, "a complete file keeps the name of a partial one");
             }
             let to = self.torrent(hash).ok().and_then(|torrent| torrent.record.final_dir.clone());
             // What moves is done once it has moved.

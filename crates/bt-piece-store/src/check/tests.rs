@@ -367,3 +367,85 @@ fn room_that_another_program_made_is_looked_through_once_unless_it_is_filled_mea
         assert_eq!((is_good, reads.load(Relaxed) > at_opening), (!filled, filled), "{done:?}");
     }
 }
+
+/// Opens with a claim of these pieces, of files that were written in this second or earlier.
+fn open_claimed(
+    fixture: &Fixture,
+    storage: &dyn Storage,
+    pieces: &[u32],
+    second: i64,
+) -> Result<Opened, OpenError> {
+    let mut have = Bitfield::empty(8);
+    for number in pieces {
+        have.insert(fixture.piece(*number));
+    }
+    let claim = PieceClaim { have, files: vec![Some(crate::NotedTime::By(second)); 4] };
+    open_torrent(
+        &fixture.layout,
+        &fixture.digests,
+        fixture.journal(),
+        storage,
+        Trust::Claim(Arc::new(claim)),
+        &Progress::default(),
+        &mut |_| Ok(()),
+    )
+}
+
+#[test]
+fn a_claim_is_believed_where_files_are_as_they_were_and_a_sample_is_right() {
+    let all = [0, 1, 2, 3, 4, 5, 6, 7];
+    // Files 0, 2 and 3 in full; then piece 6 of them damaged, then their time after the claim, then
+    // without file 3.
+    for (what, second, damaged, last, expected) in [
+        ("all is right", i64::MAX, false, true, (8, 8)),
+        ("a sample is wrong", i64::MAX, true, true, (7, 8)),
+        ("written since", i64::MIN, false, true, (8, 8)),
+        ("a file is missing", i64::MAX, false, false, (4, 4)),
+    ] {
+        let (fixture, storage) = (fixture(), MemStorage::new());
+        for file in [0, 2, 3] {
+            if last || file != 3 {
+                fixture.put(&storage, file);
+            }
+        }
+        if damaged {
+            overwrite(&storage, &fixture, 3, 30_000, b"damaged");
+        }
+        let opened = open_claimed(&fixture, &storage, &all, second).expect(what);
+        assert_eq!((opened.have.count(), opened.hashed), expected, "{what}");
+        let again = open(&fixture, &storage).expect(what);
+        assert_eq!(counts(&again), (expected.0, 0, 0), "{what}: it is in the journal");
+    }
+}
+
+#[test]
+fn pieces_that_a_claim_does_not_have_are_not_hashed_unless_a_sample_is_wrong() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    [0, 2, 3].iter().for_each(|file| fixture.put(&storage, *file));
+    let opened = open_claimed(&fixture, &storage, &[0, 1], i64::MAX).expect("it is right");
+    assert_eq!((opened.have.count(), opened.hashed), (2, 2));
+
+    let (fixture, storage) = (self::fixture(), MemStorage::new());
+    [0, 2, 3].iter().for_each(|file| fixture.put(&storage, *file));
+    overwrite(&storage, &fixture, 0, 0, b"damaged");
+    let opened = open_claimed(&fixture, &storage, &[0, 1], i64::MAX).expect("it is the torrent's");
+    assert_eq!((opened.have.count(), opened.hashed), (7, 8));
+}
+
+#[test]
+fn claimed_data_that_is_gone_is_not_made_anew() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    let gone = open_claimed(&fixture, &storage, &[0, 1], i64::MAX);
+    assert!(matches!(gone, Err(OpenError::Gone { .. })), "{gone:?}");
+    assert_eq!(storage.content(&fixture.path(0)), None);
+}
+
+#[test]
+fn a_file_that_another_client_began_is_not_foreign() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    put(&storage, &fixture.path(0), &[7; 1000]);
+    let refused = open_claimed(&fixture, &storage, &[], i64::MIN);
+    assert!(matches!(refused, Err(OpenError::Foreign { .. })), "it was written since");
+    let opened = open_claimed(&fixture, &storage, &[], i64::MAX).expect("it is the torrent's");
+    assert_eq!(opened.have.count(), 0);
+}

@@ -72,10 +72,8 @@ impl PreparedTorrent {
             (None, None) => locate(&options.dir, &metainfo.info).map_err(dir_error)?,
             (None, Some(_)) => (options.dir.clone(), Layout::new(&metainfo.info)),
         };
-        for (number, path) in &options.names {
-            let named = layout.rename(*number, path);
-            named.map_err(|error| TorrentError::Name(error.to_string()))?;
-        }
+        let named = layout.rename_all(&metainfo.info, &root, &options.names);
+        named.map_err(|error| TorrentError::Name(error.to_string()))?;
         let selected = match &options.select {
             Select::All => None,
             Select::Files(files) => Some(files.clone()),

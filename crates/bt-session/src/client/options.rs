@@ -6,7 +6,7 @@
 
 use bt_metainfo::Metainfo;
 use bt_model::TorrentSettings;
-use bt_piece_store::Storage;
+use bt_piece_store::{PieceClaim, Storage, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ pub struct AddOptions {
     pub peers: Vec<SocketAddr>,
     /// Trust the files on disk without hashing them.
     pub trust_data: bool,
+    /// What another program says of the data on disk. It is believed where the files are as they
+    /// were then and a sample is right; else all is hashed.
+    pub claim: Option<Arc<PieceClaim>>,
     /// Forget what earlier runs saved, and save nothing for later ones.
     pub no_resume: bool,
     /// Which of its files are wanted. A piece that a wanted file shares with another file is
@@ -74,12 +77,22 @@ impl std::fmt::Debug for Select {
 }
 
 impl AddOptions {
+    /// Returns what is trusted of the data at the first look.
+    pub(crate) fn trust(&self) -> Trust {
+        match &self.claim {
+            _ if self.trust_data => Trust::Data,
+            Some(claim) => Trust::Claim(Arc::clone(claim)),
+            None => Trust::Journal,
+        }
+    }
+
     /// Makes options to download to, or seed from, this directory.
     pub fn new(dir: impl Into<PathBuf>) -> AddOptions {
         AddOptions {
             dir: dir.into(),
             peers: Vec::new(),
             trust_data: false,
+            claim: None,
             no_resume: false,
             select: Select::All,
             metadata_only: false,

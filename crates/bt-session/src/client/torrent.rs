@@ -14,7 +14,7 @@ use crate::mail::to_shard::{ToShard, View};
 use bt_engine::Input;
 use bt_metainfo::{Magnet, Metainfo};
 use bt_model::{MagnetView, PeerView, Priority, TorrentSettings, TorrentView, TrackerView};
-use bt_piece_store::{LayoutFile, Trust, delete_data};
+use bt_piece_store::{LayoutFile, delete_data};
 use bt_types::{Bitfield, InfoHash, Source};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -61,7 +61,7 @@ impl TorrentHandle {
             .map_err(|error| TorrentError::Unsupported(error.to_string()))?;
         let settings = options.settings.clone();
         let inner = Arc::new(Inner::new(context, info_hash, TorrentState::Checking, settings));
-        let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
+        let trust = options.trust();
         let opener =
             OpenTask { inner: Arc::clone(&inner), options, trust, stage: Stage::New, place: None };
         inner.step(move || opener.open(metainfo))?;
@@ -81,7 +81,7 @@ impl TorrentHandle {
         let state = TorrentState::Finding(MagnetView::default());
         let settings = options.settings.clone();
         let inner = Arc::new(Inner::new(context, info_hash, state, settings));
-        let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
+        let trust = options.trust();
         let opener = OpenTask {
             inner: Arc::clone(&inner),
             options,
