@@ -6,7 +6,7 @@
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{LOOPBACK, PATIENCE, Process, RunningDaemon, Stage};
+use bt_tests::{LOOPBACK, PATIENCE, Process, RunningDaemon, Seeded, Stage};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
@@ -258,6 +258,39 @@ fn a_watched_folder_and_a_hook_do_what_a_person_would() -> Test {
     // No API can name a program.
     let hooks = json!({ "hooks": { "done": ["/bin/sh"] } });
     ensure!(daemon.api("PATCH", "settings", &hooks)?.status == 400);
+    daemon.process.stop(PATIENCE)?.expect_code(0)?;
+    Ok(())
+}
+
+#[test]
+fn a_filtered_peer_is_neither_dialled_nor_accepted() -> Test {
+    let seeded = Seeded::file(1 << 20, &[])?;
+    let Seeded { stage, torrent, at, .. } = &seeded;
+    let (file, list) = (stage.path("config.toml"), stage.path("list"));
+    std::fs::write(&list, "this machine:127.0.0.0-127.255.255.255\n")?;
+    let text = format!("api = \"{LOOPBACK}\"\nip_filter = [\"list\"]\n");
+    std::fs::write(&file, text)?;
+    let mut command = stage.bt("daemon");
+    command.arg("daemon").arg("--config").arg(&file).arg("-d").arg(stage.path("data"));
+    let daemon = start("daemon", command)?;
+    let add = json!({ "path": torrent, "peers": [at] });
+    let added = daemon.api("POST", "torrents", &add)?.json()?;
+    let hash = added["torrent"]["hash"].as_str().context("a hash")?.to_owned();
+    daemon.wait_torrent(&hash, "the check", |row| row["state"] == "downloading")?;
+    // Whom it does not dial it does not hear, either: the seed dials it in vain.
+    let mut get = seeded.get("other", "copy");
+    get.args(["--peer", &daemon.peers, "--timeout", "2s"]);
+    ensure!(Process::run("other", &mut get, PATIENCE)?.code == Some(0), "it has the seed");
+    let row = daemon.api("GET", &format!("torrents/{hash}"), &Value::Null)?.json()?;
+    ensure!(row["bytes_down"] == 0 && row["complete"] == false, "{row}");
+    std::fs::write(&list, "192.0.2.0/24\n")?;
+    daemon.process.hang_up()?;
+    let peers = json!({ "add_peers": [at] });
+    until("the download", || {
+        daemon.api("POST", &format!("torrents/{hash}/actions"), &peers)?;
+        let row = daemon.api("GET", &format!("torrents/{hash}"), &Value::Null)?.json()?;
+        Ok(row["complete"] == true)
+    })?;
     daemon.process.stop(PATIENCE)?.expect_code(0)?;
     Ok(())
 }

@@ -62,6 +62,8 @@ pub enum Command {
     RemoveTags(BTreeSet<String>),
     /// Change feeds and their rules.
     Rss(RssCommand),
+    /// Fetch the blocklist now.
+    UpdateBlocklist,
     /// Make a torrent of data on the daemon's machine.
     Create(Box<CreationWish>),
     /// Forget a torrent that is made, or stop making it.
@@ -242,6 +244,8 @@ pub struct CommandReply {
     pub duplicate: bool,
     /// The id of a torrent that is being made.
     pub creation: Option<String>,
+    /// The ranges of the blocklist that was fetched.
+    pub count: Option<usize>,
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub use fault::{Fault, FaultKind};
 pub use groups::shares;
 pub use queue::queue_move;
 pub use seed_limits::{GlobalSeedLimits, Limit, SeedAction, SeedLimits};
-pub use settings::{Category, DaemonSettings, Group, QueueSettings, Schedule};
+pub use settings::{Blocklist, Category, DaemonSettings, Group, QueueSettings, Schedule};
 pub use state::{DaemonState, Removed, is_category};
 pub use torrent::{
     Dates, Labels, Live, Phase, QueuePlace, Record, StopOn, Torrent, Totals, TrackerSummary,

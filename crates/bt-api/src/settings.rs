@@ -9,7 +9,8 @@ use crate::seed_limits::{GlobalSeedLimits, SeedLimits};
 use bt_model::{Rates, SessionSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// What a user wants of the daemon as a whole. Kept in the state directory.
@@ -38,6 +39,8 @@ pub struct DaemonSettings {
     pub rss: RssSettings,
     /// Groups of torrents by name.
     pub groups: BTreeMap<String, Group>,
+    /// Addresses that no torrent has to do with.
+    pub blocklist: Blocklist,
 }
 
 impl Default for DaemonSettings {
@@ -54,6 +57,7 @@ impl Default for DaemonSettings {
             seed_limits: GlobalSeedLimits::default(),
             rss: RssSettings::default(),
             groups: BTreeMap::new(),
+            blocklist: Blocklist::default(),
         }
     }
 }
@@ -162,6 +166,18 @@ impl Default for QueueSettings {
 pub struct Group {
     /// In bytes per second.
     pub limits: Rates,
+}
+
+/// Addresses that no torrent has to do with.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Blocklist {
+    /// The list is used, and fetched once a day.
+    pub enabled: bool,
+    /// Where it is fetched: P2P text, eMule's format, or networks; may be gzip.
+    pub url: Option<String>,
+    /// Addresses that the user banned; whether the list is used or not.
+    pub banned: BTreeSet<IpAddr>,
 }
 
 /// A category: a torrent has one at most.

@@ -46,6 +46,8 @@ pub struct DaemonState {
     pub started: u64,
     /// What is known of the session.
     pub session: SessionView,
+    /// The ranges of the blocklist that was fetched.
+    pub blocklist_ranges: usize,
     /// Bytes free where data goes by default.
     pub free_space: Option<u64>,
     /// Payload bytes of all runs but the present one: up, down.

@@ -281,6 +281,10 @@ pub(crate) struct NetArgs {
     /// Where progress is remembered [default: $BT_HOME, or bt in $XDG_STATE_HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// A file with addresses of peers that nothing is to do with: P2P text, eMule's format or
+    /// networks, also as gzip; repeat for more
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ip_filter: Vec<PathBuf>,
     /// Ignore saved progress and save none; what is saved of these downloads is forgotten
     #[arg(long)]
     pub(crate) no_resume: bool,

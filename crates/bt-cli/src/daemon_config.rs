@@ -94,6 +94,7 @@ fn reloadable(args: &DaemonArgs, file: &File) -> Outcome<Reloadable> {
         },
         settings: settings(args, file)?,
         watch,
+        ip_filter: or_file(&args.ip_filter, &says.ip_filter),
         hooks: Hooks {
             added: or(&args.on_added, &says.hooks.added),
             done: or(&args.on_done, &says.hooks.done),

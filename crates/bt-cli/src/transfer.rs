@@ -18,8 +18,8 @@ use crate::signals::{Hangup, Stop};
 use crate::source::Source;
 use bt_session::dht::{DhtConfig, PUBLIC_ROUTERS};
 use bt_session::{
-    AddOptions, Rates, Roots, Session, SessionConfig, SessionSettings, StartError, Summary,
-    TorrentHandle,
+    AddOptions, IpFilter, Rates, Roots, Session, SessionConfig, SessionSettings, StartError,
+    Summary, TorrentHandle,
 };
 use rustix::fs::Access;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
             ..SessionSettings::default()
         },
         extra_roots: plan.roots,
+        ip_filter: Arc::new(ip_filter(&plan.net.ip_filter)?),
         dht: dht(&plan.net.discovery).filter(|_| !plan.torrents.iter().all(is_private)),
         ..SessionConfig::default()
     };
@@ -208,6 +209,25 @@ async fn tell_turns(handle: TorrentHandle, news: Rc<Notify>) {
 /// Returns whether a torrent may not use the DHT.
 fn is_private((source, _): &(Source, AddOptions)) -> bool {
     matches!(source, Source::Torrent(torrent) if torrent.private)
+}
+
+/// Reads files with addresses of peers that nothing is to do with.
+fn ip_filter(files: &[PathBuf]) -> Outcome<IpFilter> {
+    let read = |path: &PathBuf| {
+        let unusable = |why: &dyn std::fmt::Display| {
+            let why = format!("cannot use the addresses in {}: {why}", path.display());
+            Failure::new(Exit::Input, "ip_filter", why)
+        };
+        let bytes = std::fs::read(path).map_err(|error| unusable(&error))?;
+        let (filter, _) = IpFilter::from_bytes(&bytes).map_err(|error| unusable(&error))?;
+        match filter.is_empty() && !bytes.is_empty() {
+            true => {
+                Err(unusable(&"it has none; each line is a network, as 192.0.2.0/24, or a range"))
+            }
+            false => Ok(filter),
+        }
+    };
+    files.iter().try_fold(IpFilter::default(), |all, path| Ok(all.and(read(path)?)))
 }
 
 /// Makes the configuration of the DHT node; none if the user does not want it.

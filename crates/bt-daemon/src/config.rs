@@ -48,6 +48,8 @@ pub struct Reloadable {
     pub watch: Vec<WatchFolder>,
     /// Programs that are run when something happens.
     pub hooks: Hooks,
+    /// Files with addresses that no torrent has to do with, in the formats of blocklists.
+    pub ip_filter: Vec<PathBuf>,
 }
 
 /// Where the APIs are served.

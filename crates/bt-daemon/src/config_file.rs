@@ -56,6 +56,8 @@ pub struct ConfigFile {
     pub dht_bootstrap: Vec<String>,
     /// Certificates to trust.
     pub ca: Vec<PathBuf>,
+    /// Files with addresses that nothing is to do with.
+    pub ip_filter: Vec<PathBuf>,
     /// Settings, with the keys of `/api/v1/settings`.
     pub settings: Value,
     /// Directories whose torrent files are added.
@@ -79,7 +81,7 @@ impl ConfigFile {
             &mut file.dir,
             &mut file.state,
         ];
-        let paths = paths.into_iter().flatten().chain(&mut file.ca);
+        let paths = paths.into_iter().flatten().chain(&mut file.ca).chain(&mut file.ip_filter);
         let watched =
             file.watch.iter_mut().flat_map(|w| std::iter::once(&mut w.dir).chain(&mut w.to));
         for path in paths.chain(watched) {

@@ -75,6 +75,7 @@ impl Daemon {
         let overridden = self.keeper.override_settings(&config.settings).await;
         overridden.map_err(DaemonError::Settings)?;
         self.keeper.set_hooks(config.hooks);
+        self.keeper.set_filter_files(config.ip_filter).await;
         self.folders.send_replace(config.watch);
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! Invariant: `gate` is called before every connect.
 
 use crate::error::NetError;
+use crate::ip_filter::SharedIpFilter;
 use crate::resolve::Resolver;
 use crate::tls::{Roots, Tls};
 use bt_types::{Source, may_name, normalise, normalise_addr};
@@ -20,6 +21,8 @@ pub struct EgressConfig {
     pub bind: Option<IpAddr>,
     /// Root certificates to trust besides those that browsers trust.
     pub extra_roots: Roots,
+    /// Peers that nothing is to do with.
+    pub ip_filter: SharedIpFilter,
 }
 
 /// The way out to the network. Clones share one configuration.
@@ -28,6 +31,7 @@ pub struct Egress {
     bind: Option<IpAddr>,
     tls: Tls,
     resolver: Resolver,
+    ip_filter: SharedIpFilter,
 }
 
 impl Egress {
@@ -37,7 +41,14 @@ impl Egress {
             bind: config.bind,
             tls: Tls::new(&config.extra_roots)?,
             resolver: Resolver::default(),
+            ip_filter: config.ip_filter,
         })
+    }
+
+    /// Returns the filter of peers. Who dials or accepts one asks it; names, trackers and web
+    /// servers are not filtered.
+    pub fn ip_filter(&self) -> &SharedIpFilter {
+        &self.ip_filter
     }
 
     /// Resolves a host name, or an address written as text (IPv6 with or without brackets).

@@ -23,7 +23,8 @@ pub(crate) fn decode(
     }
 }
 
-fn inflate(gzip: &[u8], limit: usize) -> Result<Vec<u8>, NetError> {
+/// Undoes gzip; the result is at most `limit` bytes long.
+pub(crate) fn inflate(gzip: &[u8], limit: usize) -> Result<Vec<u8>, NetError> {
     let mut body = Vec::new();
     // One byte more than allowed tells that there is more.
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);

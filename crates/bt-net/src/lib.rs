@@ -27,6 +27,7 @@ mod egress;
 mod error;
 mod gzip;
 mod http;
+mod ip_filter;
 mod lenient;
 #[cfg(not(feature = "tls"))]
 mod no_tls;
@@ -40,6 +41,7 @@ use no_tls as tls;
 pub use egress::{Egress, EgressConfig};
 pub use error::NetError;
 pub use http::{HttpOptions, HttpReply};
+pub use ip_filter::{IpFilter, SharedIpFilter};
 pub use tls::Roots;
 
 /// Compiles the example of the README.

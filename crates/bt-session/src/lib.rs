@@ -35,7 +35,7 @@ pub use bt_model::{
     SessionView, SlowReason, SourceStat, TorrentSettings, TorrentView, TrackerStanding,
     TrackerView,
 };
-pub use bt_net::{NetError, Roots};
+pub use bt_net::{IpFilter, NetError, Roots};
 pub use bt_piece_store::{NotedTime, PieceClaim, Remembered, Storage};
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};

@@ -68,7 +68,13 @@ fn set_transfer(action: &str, form: &Form, state: &DaemonState) -> Option<Planne
             Some(slow) => patch(json!({ "slow": slow })),
             None => refuse(400, "mode must be 0 or 1"),
         },
-        "banPeers" => refuse(409, "Peers cannot be banned by hand yet"),
+        "banPeers" => {
+            let named = form.list("peers", '|');
+            let named = named.iter().filter_map(|peer| peer.parse::<SocketAddr>().ok());
+            let mut banned = state.settings.blocklist.banned.clone();
+            banned.extend(named.map(|peer| peer.ip().to_canonical()));
+            patch(json!({ "blocklist": { "banned": banned } }))
+        }
         _ => None,
     }
 }

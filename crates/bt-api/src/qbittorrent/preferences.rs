@@ -9,6 +9,7 @@ use crate::settings::Schedule;
 use crate::settings_patch::{SettingsPatch, switched};
 use crate::state::DaemonState;
 use serde_json::{Map, Value, json};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// Fewest minutes between two fetches of a feed.
@@ -109,6 +110,8 @@ fn limits(state: &DaemonState) -> Map<String, Value> {
 fn network(state: &DaemonState) -> Map<String, Value> {
     let session = &state.settings.session;
     let port = state.session.listen.first().map_or(0, std::net::SocketAddr::port);
+    let banned: Vec<String> =
+        state.settings.blocklist.banned.iter().map(ToString::to_string).collect();
     object(json!({
         "add_trackers": "",
         "add_trackers_enabled": false,
@@ -116,13 +119,13 @@ fn network(state: &DaemonState) -> Map<String, Value> {
         "announce_to_all_tiers": false,
         "announce_to_all_trackers": false,
         "anonymous_mode": false,
-        "banned_IPs": "",
+        "banned_IPs": banned.join("\n"),
         "current_interface_address": "",
         "current_interface_name": "",
         "current_network_interface": "",
         "dht": session.dht && state.session.dht.is_some(),
         "encryption": 2,
-        "ip_filter_enabled": false,
+        "ip_filter_enabled": state.settings.blocklist.enabled,
         "ip_filter_path": "",
         "ip_filter_trackers": false,
         "listen_port": port,
@@ -246,6 +249,12 @@ pub(super) fn set(wanted: &Map<String, Value>, state: &DaemonState) -> Value {
     let value = switched(flag("dont_count_slow_torrents"), timer, before, 60);
     patch.set(&["queue", "stalled_after"], value);
 
+    patch.set(&["blocklist", "enabled"], flag("ip_filter_enabled"));
+    let banned = text("banned_IPs").map(|text| {
+        let addresses = text.lines().filter_map(|line| line.trim().parse::<IpAddr>().ok());
+        addresses.map(|ip| Value::from(ip.to_canonical().to_string())).collect::<Vec<_>>()
+    });
+    patch.set(&["blocklist", "banned"], banned);
     for (key, place) in [
         ("rss_processing_enabled", "enabled"),
         ("rss_auto_downloading_enabled", "auto_add"),

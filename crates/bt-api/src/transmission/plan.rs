@@ -69,6 +69,8 @@ enum Reply {
         is_open: bool,
         protocol: String,
     },
+    /// The ranges of the blocklist.
+    Blocklist,
     /// The groups of these names; `None` for all.
     Groups(Option<Vec<String>>),
 }
@@ -122,7 +124,11 @@ pub fn plan(call: &Call, state: &DaemonState) -> Result<Plan, RpcError> {
         "port_test" => Ok(port_test(params, state)),
         "group_get" => Ok(reply(Reply::Groups(groups::chosen(params)))),
         "group_set" => Ok(commands(vec![Command::Settings(groups::set(params, state)?)])),
-        "blocklist_update" => Err(RpcError::new(8, "no blocklist URL is set")),
+        "blocklist_update" => Ok(Plan {
+            commands: vec![Command::UpdateBlocklist],
+            reply: Reply::Blocklist,
+            ..Plan::default()
+        }),
         _ => Err(RpcError::new(-32601, "method name not recognized")),
     }
 }
@@ -407,6 +413,7 @@ fn make(
         Reply::Port { is_open, protocol } => {
             spell(json!({ "port_is_open": is_open, "ip_protocol": protocol }))
         }
+        Reply::Blocklist => spell_session(json!({ "blocklist_size": state.blocklist_ranges })),
         Reply::Groups(names) => json!({ "group": groups::rows(names.as_deref(), state, is_old) }),
     })
 }

@@ -77,11 +77,12 @@ fn queue(state: &DaemonState) -> Keys {
 
 fn network(state: &DaemonState) -> Keys {
     let session = &state.settings.session;
+    let blocklist = &state.settings.blocklist;
     let port = state.session.listen.first().map_or(0, std::net::SocketAddr::port);
     vec![
-        ("blocklist_enabled", false.into()),
-        ("blocklist_size", 0.into()),
-        ("blocklist_url", "".into()),
+        ("blocklist_enabled", blocklist.enabled.into()),
+        ("blocklist_size", state.blocklist_ranges.into()),
+        ("blocklist_url", blocklist.url.clone().unwrap_or_default().into()),
         ("default_trackers", "".into()),
         ("dht_enabled", (session.dht && state.session.dht.is_some()).into()),
         ("encryption", "tolerated".into()),
@@ -165,6 +166,9 @@ pub(super) fn set(params: &Map<String, Value>, state: &DaemonState) -> Result<Va
         let value = number(params, key).map(|kilo| kilo.saturating_mul(KILO));
         patch.set(&["slow_limits", place], value);
     }
+    patch.set(&["blocklist", "enabled"], flag(params, "blocklist_enabled"));
+    let url = params.get("blocklist_url").and_then(Value::as_str);
+    patch.set(&["blocklist", "url"], url);
     patch.set(&["slow"], flag(params, "alt_speed_enabled"));
     patch.set(&["schedule"], schedule(params, now.schedule));
     patch.set(&["start_added"], flag(params, "start_added_torrents"));

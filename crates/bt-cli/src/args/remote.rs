@@ -221,6 +221,10 @@ pub(crate) struct DaemonArgs {
     /// A directory whose torrent files are added; repeat for more
     #[arg(long, value_name = "DIR", env = "BT_WATCH", value_delimiter = ':')]
     pub(crate) watch: Vec<PathBuf>,
+    /// A file with addresses of peers that nothing is to do with: P2P text, eMule's format or
+    /// networks, also as gzip; repeat for more
+    #[arg(long, value_name = "FILE", env = "BT_IP_FILTER", value_delimiter = ':')]
+    pub(crate) ip_filter: Vec<PathBuf>,
     /// A program to run when a torrent was added
     #[arg(long, value_name = "PROGRAM", env = "BT_ON_ADDED")]
     pub(crate) on_added: Option<String>,

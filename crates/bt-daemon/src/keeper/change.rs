@@ -177,7 +177,10 @@ impl Keeper {
         if let Some(session) = self.session() {
             session.set(settings.session_now());
         }
-        self.update(|state| state.settings = settings);
+        let before = self.update(|state| std::mem::replace(&mut state.settings, settings));
+        if before.blocklist != self.state().settings.blocklist {
+            self.load_blocklist().await;
+        }
         self.arrange().await;
     }
 }

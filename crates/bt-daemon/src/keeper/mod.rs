@@ -7,6 +7,7 @@
 
 mod act;
 mod add;
+mod blocklist;
 mod change;
 mod creations;
 mod groups;
@@ -33,6 +34,7 @@ use bt_piece_store::Progress;
 use bt_session::{OneShot, Reader, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::watch::{Receiver, Sender};
@@ -50,6 +52,9 @@ pub(crate) struct Keeper {
     /// The settings as they were set at run time, without what the configuration puts over them.
     kept_settings: Mutex<DaemonSettings>,
     store: Store,
+    state_dir: PathBuf,
+    /// Files of the configuration with addresses that no torrent has to do with.
+    filter_files: Mutex<Vec<PathBuf>>,
     hooks: hooks::Runner,
     /// The limits of torrents in groups, as they were last set.
     grouped: Mutex<HashMap<InfoHash, Rates>>,
@@ -104,14 +109,18 @@ impl Keeper {
     }
 
     async fn carry_out(self: &Arc<Self>, command: Command) -> Result<CommandReply, Fault> {
-        // A torrent file is fetched before a command has its turn.
+        // What is fetched is fetched before a command has its turn.
         let command = match command {
             Command::Add(add) => return self.add(*add).await,
+            Command::UpdateBlocklist => {
+                let count = Some(self.update_blocklist().await?);
+                return Ok(CommandReply { count, ..CommandReply::default() });
+            }
             other => other,
         };
         let _turn = self.turn.lock().await;
         match command {
-            Command::Add(_) => {}
+            Command::Add(_) | Command::UpdateBlocklist => {}
             Command::Remove(torrents, with_data) => self.remove(&torrents, with_data).await?,
             Command::Change(torrents, patch) => self.change(&torrents, &patch).await?,
             Command::Check(torrents) => self.check(&torrents).await?,

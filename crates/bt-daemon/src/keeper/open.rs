@@ -67,6 +67,8 @@ impl Keeper {
             state: RwLock::new(state),
             kept_settings: Mutex::new(kept),
             store,
+            state_dir: config.state_dir.clone(),
+            filter_files: Mutex::new(config.reloadable.ip_filter.clone()),
             grouped: Mutex::default(),
             rss_wake: tokio::sync::Notify::new(),
             creations: tokio::sync::Semaphore::new(1),
@@ -82,6 +84,7 @@ impl Keeper {
         tokio::spawn(Arc::clone(&keeper).watch(changes));
         tokio::spawn(Arc::clone(&keeper).watch_space());
         tokio::spawn(Arc::clone(&keeper).watch_rss());
+        tokio::spawn(Arc::clone(&keeper).watch_blocklist());
         keeper.resume_all(torrents).await;
         Ok(keeper)
     }

@@ -296,7 +296,7 @@ async fn imported_data_is_found_at_its_place_and_under_its_name() {
         let record = keeper.torrent(done.torrent.expect("it")).expect("it").record.clone();
         assert_eq!((record.dir, record.final_dir), (path(place), goes.map(path)), "{file}");
         let names: Vec<_> = record.names.into_values().collect();
-        assert_eq!(names, name.map(std::path::PathBuf::from).into_iter().collect::<Vec<_>>());
+        assert_eq!(names, name.map(PathBuf::from).into_iter().collect::<Vec<_>>());
         assert_eq!((record.dates.added, record.totals.down, record.totals.up), (7, 8, 9));
     }
 }

@@ -32,7 +32,7 @@ use bt_engine::placement::Placement;
 use bt_engine::{Budget, Config, TorrentKey};
 use bt_metainfo::{Magnet, Metainfo};
 use bt_model::{Panics, SessionSettings, SessionView};
-use bt_net::{Egress, EgressConfig, Roots};
+use bt_net::{Egress, EgressConfig, IpFilter, Roots, SharedIpFilter};
 use bt_tracker_client::TrackerClient;
 use bt_types::{InfoHash, PeerId};
 use std::collections::BTreeMap;
@@ -72,6 +72,8 @@ pub struct SessionConfig {
     /// The DHT node (BEP 5) that finds peers of torrents that are not private; `None`: no node. The
     /// state directory keeps the nodes that it knew.
     pub dht: Option<DhtConfig>,
+    /// Peers that nothing is to do with at first; [`Session::set_ip_filter`] changes it.
+    pub ip_filter: Arc<IpFilter>,
 }
 
 impl Default for SessionConfig {
@@ -88,6 +90,7 @@ impl Default for SessionConfig {
             disk_threads: 2,
             extra_roots: Roots::default(),
             dht: None,
+            ip_filter: Arc::default(),
         }
     }
 }
@@ -99,6 +102,7 @@ impl Default for SessionConfig {
 pub struct Session {
     placement: Mutex<Placement>,
     settings: watch::Sender<SessionSettings>,
+    ip_filter: SharedIpFilter,
     context: Arc<SessionContext>,
     shards: Vec<ShardHandle>,
     threads: Vec<JoinHandle<()>>,
@@ -136,6 +140,7 @@ impl Session {
         let peer_id = PeerId::ours(&mut rng);
         let egress = Egress::new(EgressConfig {
             extra_roots: config.extra_roots,
+            ip_filter: SharedIpFilter::new(config.ip_filter),
             ..EgressConfig::default()
         })?;
         let bugs = Bugs::default();
@@ -196,6 +201,7 @@ impl Session {
         let trackers = TrackerClient::new(egress.clone(), rng.fork());
         let ourselves = Ourselves { peer_id, port, key: rng.next_u32() };
         let state_dir_too = state_dir.clone();
+        let ip_filter = egress.ip_filter().clone();
         let (rng, bugs_too) = (rng.fork(), bugs.clone());
         let worker = Control {
             clock,
@@ -214,6 +220,7 @@ impl Session {
         Ok(Session {
             placement: Mutex::new(Placement::new(whole.budget, config.shards)),
             settings,
+            ip_filter,
             context: Arc::new(SessionContext {
                 control,
                 disks,
@@ -268,6 +275,11 @@ impl Session {
     /// Returns what the user wants of all torrents together.
     pub fn settings(&self) -> SessionSettings {
         self.settings.borrow().clone()
+    }
+
+    /// Dials and accepts no peer of these addresses from now on. Connections that are there stay.
+    pub fn set_ip_filter(&self, filter: Arc<IpFilter>) {
+        self.ip_filter.set(filter);
     }
 
     /// Makes the session as the user wants it. Settings that it has already change nothing.

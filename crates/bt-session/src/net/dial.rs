@@ -28,6 +28,9 @@ pub(crate) async fn dial(
     ours: Handshake,
     clock: Clock,
 ) -> io::Result<Handshaken> {
+    if egress.ip_filter().has(addr.ip()) {
+        return Err(io::Error::other("its address is filtered"));
+    }
     let deadline = tokio::time::Instant::now() + patience;
     let stream = egress.dial(source, addr, deadline).await.map_err(io::Error::other)?;
     let stream = Stream::Tcp(stream);

@@ -23,7 +23,7 @@ use crate::run::lookups::Lookups;
 use crate::run::searches::Searches;
 use bt_engine::{Input, TorrentKey};
 use bt_model::SessionSettings;
-use bt_net::Egress;
+use bt_net::{Egress, SharedIpFilter};
 use bt_tracker_client::TrackerClient;
 use bt_types::{Rng, Source};
 use std::cell::RefCell;
@@ -102,6 +102,7 @@ impl Control {
                 SharedAdmissions::clone(&admissions),
                 Rc::clone(&registry),
                 Rc::clone(&waiting),
+                egress.ip_filter().clone(),
             ));
         }
         let mut announces = Announces::new(clock, bugs, trackers, ourselves, Rc::clone(&registry));
@@ -222,6 +223,7 @@ async fn accept_loop(
     admissions: SharedAdmissions,
     registry: Rc<RefCell<Registry>>,
     waiting: Waiting,
+    filter: SharedIpFilter,
 ) {
     loop {
         let (stream, addr) = match listener.accept().await {
@@ -232,6 +234,9 @@ async fn accept_loop(
                 continue;
             }
         };
+        if filter.has(addr.ip()) {
+            continue;
+        }
         let Some(guard) = AdmissionGuard::ask(&admissions, clock.now(), addr.ip()) else {
             continue;
         };
