@@ -48,6 +48,8 @@ pub enum Command {
         /// The new path, the torrent's name first.
         path: String,
     },
+    /// Give the directory of a torrent's files another name.
+    RenameTop(InfoHash, String),
     /// Move torrents in the queue.
     Queue(Vec<InfoHash>, QueueMove),
     /// Connect to these peers.

@@ -154,6 +154,21 @@ impl Layout {
         Ok(())
     }
 
+    /// Gives the directory of all files another name. Fails for a torrent that is one file, and for
+    /// what is no name.
+    pub fn rename_top(&mut self, name: &OsStr) -> Result<(), NameError> {
+        let mut parts = Path::new(name).components();
+        let is_name = matches!(parts.next(), Some(Component::Normal(part)) if part == name);
+        if !is_name || parts.next().is_some() || self.is_one_file() {
+            return Err(NameError::Outside(name.into()));
+        }
+        for file in &mut self.files {
+            let below = file.path.iter().skip(1);
+            file.path = std::iter::once(name).chain(below).collect();
+        }
+        Ok(())
+    }
+
     /// Selects the files with these numbers as the only wanted ones.
     pub fn select(&mut self, wanted: &BTreeSet<usize>) {
         for (index, file) in self.files.iter_mut().enumerate() {

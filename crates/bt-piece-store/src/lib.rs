@@ -52,7 +52,7 @@ pub use hashing::HashError;
 pub use identity::{Change, FolderId, Stat};
 pub use journal::{Journal, Remembered};
 pub use layout::{Layout, LayoutFile, NameError, Span, locate};
-pub use move_files::{MoveError, Moved, delete_data, move_data, rename_file};
+pub use move_files::{MoveError, Moved, delete_data, move_data, rename_file, rename_top};
 pub use pattern::PathPattern;
 pub use progress::Progress;
 pub use read::read_blocks;

@@ -215,6 +215,23 @@ pub fn rename_file(root: &Path, old: &Path, new: &Path) -> Result<(), MoveError>
     Ok(())
 }
 
+/// Gives the directory of a torrent's files below `root` another name, never that of anything
+/// else. Nothing happens if the directory is not there.
+pub fn rename_top(root: &Path, old: &Path, new: &Path) -> Result<(), MoveError> {
+    let (from, to) = (root.join(old), root.join(new));
+    let Ok(stat) = from.symlink_metadata() else { return Ok(()) };
+    if !stat.is_dir() {
+        return Err(MoveError::Linked(from));
+    }
+    let at = |source| MoveError::Io { path: to.clone(), source };
+    rename(&from, &to).map_err(at)?;
+    if let Err(error) = sync_dir(root) {
+        let _ = rename(&to, &from);
+        return Err(at(error));
+    }
+    Ok(())
+}
+
 /// Copies a file and syncs the copy. It has its name only when it is whole.
 fn copy(old: &Path, new: &Path, progress: &Progress) -> io::Result<()> {
     let unfinished = new.with_file_name(UNFINISHED);

@@ -359,6 +359,10 @@ fn rename(form: &Form, torrent: &Torrent, is_file: bool) -> Option<Planned> {
     let Some(files) = renamed(torrent, old, new, is_file) else {
         return refuse(409, "There is no such path, or the new one is taken");
     };
+    let is_top = !is_file && !old.contains('/') && !new.contains('/');
+    if is_top && torrent.is_directory() == Some(true) {
+        return commands(vec![Command::RenameTop(torrent.hash, new.to_owned())]);
+    }
     let rename = |(file, path)| Command::RenameFile { torrent: torrent.hash, file, path };
     commands(files.into_iter().map(rename).collect())
 }

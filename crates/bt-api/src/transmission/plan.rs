@@ -317,11 +317,15 @@ fn rename_path(params: &Map<String, Value>, state: &DaemonState) -> Result<Plan,
     let Some(files) = renamed(torrent, path, &new, false) else {
         return Err(RpcError::params("the torrent has no such path, or the new one is taken"));
     };
-    let mut all: Vec<Command> = files
-        .into_iter()
-        .map(|(file, path)| Command::RenameFile { torrent: hash, file, path })
-        .collect();
-    if !path.contains('/') {
+    let is_top = !path.contains('/');
+    let mut all: Vec<Command> = match is_top && torrent.is_directory() == Some(true) {
+        true => vec![Command::RenameTop(hash, name.to_owned())],
+        false => files
+            .into_iter()
+            .map(|(file, path)| Command::RenameFile { torrent: hash, file, path })
+            .collect(),
+    };
+    if is_top {
         let patch = TorrentPatch { name: Some(Some(name.to_owned())), ..TorrentPatch::default() };
         all.push(Command::Change(vec![hash], Box::new(patch)));
     }

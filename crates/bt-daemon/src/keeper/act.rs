@@ -247,6 +247,19 @@ impl Keeper {
         });
     }
 
+    /// Gives the directory of a torrent's files another name.
+    pub(super) async fn rename_top(&self, hash: InfoHash, name: &str) -> Result<(), Fault> {
+        self.torrent(hash)?;
+        let handle = self.handle(hash).ok_or_else(|| {
+            Fault::new(FaultKind::Conflict, "the torrent does not run: it failed")
+        })?;
+        handle.rename_top(name).await.map_err(|error| refused(&error))?;
+        let names = handle.names();
+        self.note(hash, |record| record.names = names.clone()).await?;
+        self.refresh(hash);
+        Ok(())
+    }
+
     pub(super) async fn rename_file(
         &self,
         hash: InfoHash,

@@ -133,6 +133,7 @@ impl Keeper {
             Command::RenameFile { torrent, file, path } => {
                 self.rename_file(torrent, file, &path).await?;
             }
+            Command::RenameTop(torrent, name) => self.rename_top(torrent, &name).await?,
             Command::Queue(torrents, to) => self.queue(&torrents, to).await?,
             Command::AddPeers(torrents, peers) => self.add_peers(&torrents, &peers),
             Command::Settings(patch) => self.set_settings(&patch).await?,

@@ -13,8 +13,9 @@ use crate::mail::disk_order::DiskOrder;
 use crate::mail::events::{TorrentError, TorrentState};
 use crate::mail::owner::Claim;
 use crate::mail::to_shard::ToShard;
-use bt_piece_store::{Layout, MoveError, Trust, Use, fault_of, move_data, rename_file};
+use bt_piece_store::{Layout, MoveError, Trust, Use, fault_of, move_data, rename_file, rename_top};
 use bt_types::StoreFault;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
@@ -28,6 +29,8 @@ pub(crate) enum Act {
     Move(PathBuf),
     /// The file with this number gets this path below the directory.
     Rename(usize, PathBuf),
+    /// The directory of all files gets this name.
+    RenameTop(OsString),
 }
 
 impl Inner {
@@ -40,8 +43,10 @@ impl Inner {
         if known.storage.is_some() && !matches!(act, Act::Check) {
             return Err(TorrentError::Unsupported("its storage is the program's own".into()));
         }
-        if let Act::Rename(number, path) = &act {
-            renamed(&known.layout, *number, path)?;
+        match &act {
+            Act::Rename(number, path) => drop(renamed(&known.layout, *number, path)?),
+            Act::RenameTop(name) => drop(top_renamed(&known.layout, name)?),
+            Act::Check | Act::Move(_) => {}
         }
         let stage = match &*self.shared.state.borrow() {
             TorrentState::Finding(_) | TorrentState::Checking | TorrentState::Known => {
@@ -98,6 +103,10 @@ impl Inner {
                 let result = self.open_moved(known, stage, &dir);
                 self.open_as_it_was(known, stage, result)
             }
+            Act::RenameTop(name) => {
+                let result = self.open_top_renamed(known, stage, &name);
+                self.open_as_it_was(known, stage, result)
+            }
             Act::Rename(number, path) => {
                 let result = self.open_renamed(known, stage, number, &path);
                 self.open_as_it_was(known, stage, result)
@@ -141,6 +150,32 @@ impl Inner {
         opener.options.names.insert(number, path.to_owned());
         opener.try_open(known.metainfo()).map_err(|error| {
             let _ = rename_file(&known.root, path, old);
+            NotOpened::Before(error)
+        })
+    }
+
+    /// Gives the directory of all files another name, and opens the torrent with it.
+    fn open_top_renamed(
+        self: &Arc<Self>,
+        known: &Arc<Known>,
+        stage: Stage,
+        name: &OsStr,
+    ) -> Result<(), NotOpened> {
+        let layout = top_renamed(&known.layout, name).map_err(NotOpened::Before)?;
+        let old = known.layout.top().unwrap_or(Path::new(""));
+        let alone = self.have_alone(known).map_err(NotOpened::Before)?;
+        rename_top(&known.root, old, Path::new(name)).map_err(refused)?;
+        drop(alone);
+        // The name of one file tells that of all, at the next start too.
+        let first = layout.files().iter().position(|file| file.is_stored);
+        let numbers = known.names.keys().copied().chain(first);
+        let path = |number: usize| Some((number, layout.files().get(number)?.path.clone()));
+        let names = numbers.filter_map(path).collect();
+        let place = DataPlace { root: known.root.clone(), layout };
+        let mut opener = self.opener(known, stage, Trust::Journal, place);
+        opener.options.names = names;
+        opener.try_open(known.metainfo()).map_err(|error| {
+            let _ = rename_top(&known.root, Path::new(name), old);
             NotOpened::Before(error)
         })
     }
@@ -214,6 +249,13 @@ enum NotOpened {
 fn renamed(layout: &Layout, number: usize, path: &Path) -> Result<Layout, TorrentError> {
     let mut layout = Layout::clone(layout);
     layout.rename(number, path).map_err(|error| TorrentError::Name(error.to_string()))?;
+    Ok(layout)
+}
+
+/// Returns the layout with another name of the directory of all files.
+fn top_renamed(layout: &Layout, name: &OsStr) -> Result<Layout, TorrentError> {
+    let mut layout = Layout::clone(layout);
+    layout.rename_top(name).map_err(|error| TorrentError::Name(error.to_string()))?;
     Ok(layout)
 }
 

@@ -17,6 +17,7 @@ use bt_model::{MagnetView, PeerView, Priority, TorrentSettings, TorrentView, Tra
 use bt_piece_store::{LayoutFile, delete_data};
 use bt_types::{Bitfield, InfoHash, Source};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -260,6 +261,13 @@ impl TorrentHandle {
         path: impl Into<PathBuf>,
     ) -> Result<TorrentView, TorrentError> {
         self.0.reopen(Act::Rename(file, path.into())).await?;
+        self.wait_active().await
+    }
+
+    /// Gives the directory of all files another name, and returns once the torrent is open with it.
+    /// A torrent that is one file has none: [`TorrentHandle::rename_file`] renames that.
+    pub async fn rename_top(&self, name: impl Into<OsString>) -> Result<TorrentView, TorrentError> {
+        self.0.reopen(Act::RenameTop(name.into())).await?;
         self.wait_active().await
     }
 

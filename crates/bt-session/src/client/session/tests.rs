@@ -383,9 +383,26 @@ async fn a_torrent_moves_with_its_data_and_is_not_hashed_again() {
     assert!(named == std::fs::read(from.path().join("a/2")).unwrap());
     assert_eq!(leech.names(), [(2, "a/sub/two".into())].into());
     assert_eq!(leech.files().await[2].path, Path::new("a/sub/two"));
-    std::fs::remove_file(new.path().join("y/a/mine")).unwrap();
+    // The directory of all files, with what lies in it; and never over another one.
+    std::fs::create_dir(new.path().join("y/taken")).unwrap();
+    for name in ["taken", "a/b", "..", ""] {
+        assert!(leech.rename_top(name).await.is_err(), "{name:?}");
+    }
+    assert_eq!(leech.wait_active().await.unwrap().pieces_done, 406);
+    assert_eq!(leech.rename_top("b").await.unwrap().pieces_done, 406);
+    assert!(std::fs::read(new.path().join("y/b/sub/two")).unwrap() == named);
+    assert!(new.path().join("y/b/mine").exists() && !new.path().join("y/a").exists());
+    assert_eq!(leech.names().get(&2), Some(&"b/sub/two".into()));
+    assert_eq!(leech.files().await[0].path, Path::new("b/0"));
+    // Its names are enough to find it again, and nothing is hashed but a sample.
+    let (names, dir) = (leech.names(), leech.dir().unwrap());
+    leecher.remove(&leech).await;
+    let options = AddOptions { names, ..AddOptions::new(dir) };
+    let leech = leecher.add(&torrent, options).unwrap();
+    assert_eq!(leech.wait_active().await.unwrap().pieces_done, 406);
+    std::fs::remove_file(new.path().join("y/b/mine")).unwrap();
     leecher.remove_with_data(&leech).await.unwrap();
-    assert!(!new.path().join("y/a").exists());
+    assert!(!new.path().join("y/b").exists());
     assert!(crate::saved_torrents(state.path()).unwrap().is_empty());
     leecher.stop().await;
     seeder.stop().await;
