@@ -12,6 +12,7 @@ use crate::settings::Category;
 use crate::torrent::StopOn;
 use bt_model::{PieceOrder, Priority, TorrentSettings};
 use bt_types::InfoHash;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -128,7 +129,7 @@ pub enum AddSource {
 }
 
 /// Changes to what is wanted of a torrent. What is `None` stays.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TorrentPatch {
     /// It is started, or stopped.
@@ -176,7 +177,7 @@ pub struct TorrentPatch {
 }
 
 /// Changes to the seed limits of a torrent. What is `None` stays.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeedLimitsPatch {
     /// The ratio.
@@ -222,7 +223,7 @@ where
 }
 
 /// How torrents move in the queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum QueueMove {
     /// To its begin.

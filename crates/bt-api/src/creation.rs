@@ -4,6 +4,7 @@
 //! Must not know: dialects; how data is hashed.
 //! Invariant: tasks are bounded; the oldest that ended is forgotten.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 pub const CREATIONS_MAX: usize = 50;
 
 /// What a torrent is to be made of, and how.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreationWish {
     /// The file or directory, an absolute path.

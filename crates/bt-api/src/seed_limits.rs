@@ -4,10 +4,11 @@
 //! Must not know: torrents, categories.
 //! Invariant: a limit says its own value, none, or that of the next.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// When a torrent stops seeding. `None` means no limit.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GlobalSeedLimits {
     /// Bytes sent for each byte of the torrent's wanted size.
@@ -21,7 +22,7 @@ pub struct GlobalSeedLimits {
 }
 
 /// What happens to a torrent that reached a seed limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SeedAction {
     /// It stops.
@@ -34,7 +35,7 @@ pub enum SeedAction {
 }
 
 /// A limit of one torrent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit<T> {
     /// That of all torrents.
@@ -58,7 +59,7 @@ impl<T> Limit<T> {
 }
 
 /// When one torrent, or those of a category, stop seeding.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SeedLimits {
     /// Bytes sent for each byte of its wanted size.

@@ -7,6 +7,7 @@
 use crate::rss::RssSettings;
 use crate::seed_limits::{GlobalSeedLimits, SeedLimits};
 use bt_model::{Rates, SessionSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// What a user wants of the daemon as a whole. Kept in the state directory.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DaemonSettings {
     /// Where data goes that no torrent and no category says otherwise.
@@ -108,7 +109,7 @@ fn merge(value: &mut Value, patch: &Value) {
 }
 
 /// When the alternative limits hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// The first minute after midnight, local time.
@@ -141,7 +142,7 @@ impl Schedule {
 }
 
 /// How many torrents are active at once; the others wait in their order. `None` means no limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueSettings {
     /// Torrents that download.
@@ -161,7 +162,7 @@ impl Default for QueueSettings {
 }
 
 /// The limits of several torrents together, which share them by what each of them can use.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Group {
     /// In bytes per second.
@@ -169,7 +170,7 @@ pub struct Group {
 }
 
 /// Addresses that no torrent has to do with.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Blocklist {
     /// The list is used, and fetched once a day.
@@ -181,7 +182,7 @@ pub struct Blocklist {
 }
 
 /// A category: a torrent has one at most.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Category {
     /// Where the data of its torrents goes; `None`: below the default directory, by its name.

@@ -8,6 +8,7 @@ use crate::details::Details;
 use crate::state::DaemonState;
 use crate::torrent::{Phase, Torrent};
 use bt_model::{PeerView, SlowReason, TrackerStanding, TrackerView};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 const PEERS_MAX: usize = 5;
 
 /// Why a torrent is slow or waits.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     /// The main reason as a stable name in snake_case; `fine` if there is none.
     pub reason: Cow<'static, str>,

@@ -9,6 +9,7 @@ use crate::settings::Rates;
 /// What a user wants of a whole session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(default))]
 pub struct SessionSettings {
     /// The rate limits of all torrents together.

@@ -11,6 +11,7 @@ use core::net::{IpAddr, SocketAddr};
 /// What is known of a session at one moment, all its torrents together.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct SessionView {
@@ -74,6 +75,7 @@ impl SessionView {
 /// How a DHT node is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(default))]
 pub struct DhtStatus {
     /// Whether the node knows its neighbours.
@@ -91,6 +93,7 @@ pub struct DhtStatus {
 /// How often a bug of ours ended something since the session started. All zero without bugs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(default))]
 pub struct Panics {
     /// In a connection or a dial: it ended, and nothing else did.

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 /// What a user wants of one torrent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(default))]
 pub struct TorrentSettings {
     /// It takes part in its swarm. A torrent that does not run is paused: it has no connections,
@@ -67,6 +68,7 @@ impl TorrentSettings {
 /// How much the user wants a file or a piece.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Priority {
     /// Not at all.
@@ -93,6 +95,7 @@ impl Priority {
 /// Limits of payload in bytes per second; `None` means no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(default))]
 pub struct Rates {
     /// To peers.
@@ -104,6 +107,7 @@ pub struct Rates {
 /// The order in which pieces of one priority are fetched.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum PieceOrder {
     /// Pieces that few peers have come first: best for the swarm.

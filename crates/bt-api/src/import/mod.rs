@@ -12,6 +12,7 @@ pub mod transmission;
 use crate::v1::AddRequest;
 use bt_metainfo::Metainfo;
 use bt_types::{Bitfield, Geometry, InfoHash};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 pub const NAMES_MAX: usize = 10_000;
 
 /// What another client knew of a torrent, beyond what the user wants of it.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Import {
     /// When it was added, in seconds since 1970.
@@ -48,7 +49,7 @@ pub struct Import {
 }
 
 /// Which pieces are there, by the word of another program.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataClaim {
     /// Runs of pieces that are missing and there, by turns.
@@ -58,7 +59,7 @@ pub struct DataClaim {
 }
 
 /// When a file was last written, in seconds since 1970.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Written {
     /// In this second.

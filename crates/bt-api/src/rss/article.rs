@@ -4,6 +4,7 @@
 //! Must not know: where a feed comes from.
 //! Invariant: all texts are bounded; what has no id gets one that is the same next time.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most articles that are read of one answer.
@@ -16,7 +17,7 @@ const LINK_MAX: usize = 4096;
 const DESCRIPTION_MAX: usize = 2048;
 
 /// An article of a feed.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Article {
     /// What tells it from the others of its feed.

@@ -13,6 +13,7 @@ pub use article::{Article, parse_feed};
 pub use rule::Rule;
 
 use crate::fault::{Fault, FaultKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ pub const ARTICLES_MAX: usize = 1000;
 pub const SEPARATOR: char = '\\';
 
 /// All feeds and rules. Kept in the state directory.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Rss {
     /// Folders by path.
@@ -38,7 +39,7 @@ pub struct Rss {
 }
 
 /// A feed.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Feed {
     /// Its own id, which a rename keeps.
@@ -60,7 +61,7 @@ pub struct Feed {
 }
 
 /// What is wanted of feeds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RssSettings {
     /// Feeds are fetched.
@@ -88,7 +89,7 @@ impl Default for RssSettings {
 }
 
 /// A change of feeds and rules.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RssCommand {
     /// Make a folder.

@@ -6,6 +6,7 @@
 
 use super::episode;
 use regex::{Regex, RegexBuilder};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of a compiled pattern.
@@ -17,7 +18,7 @@ const EPISODES_MAX: usize = 2000;
 const DAY: u64 = 24 * 60 * 60;
 
 /// A rule by which articles are added. Its JSON is that of qBittorrent.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Rule {
     /// It is used.

@@ -3,11 +3,12 @@
 //! Decides: nothing. Must not know: HTTP. Invariant: none.
 
 use crate::creation::{Creation, CreationStanding};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// A torrent that is made, or was.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct CreationRow {
     /// Its id.
     pub id: String,

@@ -6,10 +6,12 @@
 //! Invariant: who knows a list and hears all changes since it has the list of now.
 
 mod creation;
+mod openapi;
 mod request;
 mod rows;
 
 pub use creation::CreationRow;
+pub use openapi::{described_paths, openapi};
 pub use request::{Action, AddRequest, RequestError};
 pub use rows::{
     FileRow, PeerRow, SessionRow, TorrentList, TorrentRow, TrackerRow, files, peers, pieces, row,

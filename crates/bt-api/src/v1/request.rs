@@ -7,6 +7,7 @@
 use crate::command::{Add, AddSource, Command, QueueMove, TorrentPatch};
 use crate::import::Import;
 use bt_types::InfoHash;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ pub enum RequestError {
 }
 
 /// A torrent to add, as JSON.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AddRequest {
     /// A magnet link, an info-hash, or the URL of a torrent file.
@@ -77,7 +78,7 @@ impl AddRequest {
 }
 
 /// Something to do with torrents, as JSON: `{"check": {}}`.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Hash all data again.
@@ -98,6 +99,11 @@ pub enum Action {
         file: usize,
         /// The new path, the torrent's name first.
         path: String,
+    },
+    /// Give the directory of its files another name.
+    RenameTop {
+        /// The name.
+        name: String,
     },
     /// Move in the queue.
     Queue(QueueMove),
@@ -121,6 +127,7 @@ impl Action {
             }
             Action::Move { dir, move_data } => Command::Move { torrents, dir, move_data },
             Action::RenameFile { file, path } => Command::RenameFile { torrent, file, path },
+            Action::RenameTop { name } => Command::RenameTop(torrent, name),
             Action::Queue(to) => Command::Queue(torrents, to),
             Action::AddPeers(peers) => Command::AddPeers(torrents, peers),
         })

@@ -9,6 +9,7 @@ use crate::state::DaemonState;
 use crate::torrent::{Phase, Torrent};
 use crate::tracker_url::host;
 use bt_model::{PeerView, PieceOrder, Priority, SlowReason, TrackerStanding, TrackerView};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ use std::path::Path;
 type Word = Cow<'static, str>;
 
 /// The torrents that changed since a number of the sequence.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TorrentList {
     /// The number to ask with next time.
     pub sequence: u64,
@@ -32,7 +33,7 @@ pub struct TorrentList {
 }
 
 /// A torrent in a list.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TorrentRow {
     /// Its number, while this process runs.
     pub id: u64,
@@ -58,7 +59,7 @@ pub struct TorrentRow {
 }
 
 /// What a torrent does.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StateRow {
     /// `stopped`, `queued`, `checking`, `metadata`, `downloading`, `seeding`, `moving` or `failed`.
     pub state: Word,
@@ -69,7 +70,7 @@ pub struct StateRow {
 }
 
 /// Sizes and progress of a torrent.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressRow {
     /// Bytes of all files.
     pub size: u64,
@@ -86,7 +87,7 @@ pub struct ProgressRow {
 }
 
 /// Rates and sums of a torrent.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TransferRow {
     /// Payload bytes per second from peers.
     pub down_rate: u64,
@@ -101,7 +102,7 @@ pub struct TransferRow {
 }
 
 /// The peers of a torrent.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SwarmRow {
     /// Connected peers.
     pub peers: usize,
@@ -118,7 +119,7 @@ pub struct SwarmRow {
 }
 
 /// What the user said of a torrent.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WantedRow {
     /// Its category; empty for none.
     pub category: String,
@@ -257,7 +258,7 @@ fn swarm_row(torrent: &Torrent) -> SwarmRow {
 }
 
 /// A file of a torrent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FileRow {
     /// Its number, by which priorities are set.
     pub number: usize,
@@ -284,7 +285,7 @@ pub fn files(details: &Details) -> Vec<FileRow> {
 }
 
 /// A connected peer.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PeerRow {
     /// Its address.
     pub address: String,
@@ -332,7 +333,7 @@ pub fn peers(details: &Details, pieces: u32) -> Vec<PeerRow> {
 }
 
 /// A tracker of a torrent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TrackerRow {
     /// Its URL.
     pub url: String,
@@ -380,7 +381,7 @@ pub fn pieces(details: &Details) -> Vec<u32> {
 }
 
 /// The daemon as a whole.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SessionRow {
     /// The version of the program.
     pub version: Word,

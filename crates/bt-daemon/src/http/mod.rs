@@ -394,6 +394,27 @@ mod tests {
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
+    #[tokio::test]
+    async fn what_is_described_is_served() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let app = app(dir.path()).await;
+        let cookie =
+            app.auth.log_in([127, 0, 0, 1].into(), "me", "secret").await.expect("a session");
+        let cookie = format!("SID={cookie}");
+        for (method, path) in bt_api::v1::described_paths() {
+            let method = method.to_ascii_uppercase();
+            let path = path.replace("{hash}", &"00".repeat(20)).replace("{index}", "0");
+            let path = format!("/api/v1{}", path.replace("{name}", "x").replace("{id}", "x"));
+            let head = [("cookie", &cookie[..]), ("content-type", "application/json")];
+            let status = ask(&app, &method, &path, &head, Body::from("{}")).await;
+            // A path that is not served is 405 for what changes something, and 404 else.
+            assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+            if !path.contains("/torrents/00") && !path.contains("/x") {
+                assert_ne!(status, StatusCode::NOT_FOUND, "{method} {path}");
+            }
+        }
+    }
+
     #[test]
     fn a_base_is_taken_from_paths() {
         for (base, path, expected) in [

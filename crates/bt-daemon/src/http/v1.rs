@@ -34,6 +34,7 @@ const JSON_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn router() -> Router<App> {
     let json = Router::new()
+        .route("/openapi.json", get(|| async { Json(v1::openapi()) }))
         .route("/session", get(session))
         .route("/settings", get(settings).patch(set_settings))
         .route("/torrents/{hash}", get(torrent).patch(set_torrent).delete(remove))
