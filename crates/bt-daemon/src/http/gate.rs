@@ -159,8 +159,10 @@ fn check(method: &Method, headers: &HeaderMap, hosts: Option<&[String]>) -> Resu
     let site = text(headers, HeaderName::from_static("sec-fetch-site"));
     let is_own_site =
         origin.is_some() || site.is_none_or(|site| ["same-origin", "none"].contains(&site));
-    // A link on another site's page may lead to ours.
-    let may = is_safe(method) || is_same && is_own_site;
+    // A link on another site's page may lead to ours. What stays open is for our own pages alone.
+    let accept = text(headers, header::ACCEPT).unwrap_or_default();
+    let stays_open = accept.contains("text/event-stream") || headers.contains_key(header::UPGRADE);
+    let may = is_safe(method) && !stays_open || is_same && is_own_site;
     if !may {
         return Err(Refusal::Origin(origin.or(site).unwrap_or_default().to_owned()));
     }
@@ -239,6 +241,21 @@ mod tests {
             ),
             ("POST", &[("host", "localhost"), ("sec-fetch-site", "same-origin")], Ok(())),
             ("GET", &[("host", "localhost"), ("sec-fetch-site", "cross-site")], Ok(())),
+            (
+                "GET",
+                &[
+                    ("host", "localhost"),
+                    ("accept", "text/event-stream"),
+                    ("origin", "https://evil.example"),
+                ],
+                origin("https://evil.example"),
+            ),
+            (
+                "GET",
+                &[("host", "localhost"), ("upgrade", "websocket"), ("origin", "null")],
+                origin("null"),
+            ),
+            ("GET", &[("host", "localhost"), ("accept", "text/event-stream")], Ok(())),
         ] {
             let mut map = HeaderMap::new();
             for (name, value) in headers {
