@@ -153,7 +153,11 @@ fn on_all(action: &str, form: &Form, state: &DaemonState) -> Option<Planned> {
                     fields: vec![("hashes".into(), form.text("id").unwrap_or_default().into())],
                     files: Vec::new(),
                 };
-                let (torrents, dir) = (ids.torrents(state), PathBuf::from(path));
+                let (mut torrents, dir) = (ids.torrents(state), PathBuf::from(path));
+                if action == "setDownloadPath" {
+                    // What is complete does not go back to where incomplete data lies.
+                    torrents.retain(|hash| state.torrent(*hash).is_some_and(|t| !t.is_done()));
+                }
                 commands(vec![Command::Move { torrents, dir, move_data: true }])
             }
             _ => refuse(400, "Save path cannot be empty"),

@@ -6,6 +6,7 @@
 
 mod answer;
 mod auth;
+mod directory;
 mod gate;
 mod listener;
 mod metrics;

@@ -4,6 +4,7 @@
 //! Must not know: what an action does.
 //! Invariant: who has no session gets 403, which callers take as "log in first".
 
+use super::directory::{self, Entries};
 use super::gate::{Caller, may};
 use super::v1::session_cookie;
 use super::{App, LOGIN_BYTES_MAX};
@@ -14,9 +15,10 @@ use axum::extract::{
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use axum::{Extension, Router};
+use axum::{Extension, Json, Router};
 use bt_api::Command;
 use bt_api::qbittorrent::{self, Form, WebAnswer};
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
 /// Most torrents of one addition.
@@ -88,6 +90,9 @@ async fn act(
         Ok(form) => form,
         Err(answer) => return answer,
     };
+    if (&scope[..], &action[..]) == ("app", "getDirectoryContent") {
+        return directory_content(&form).await;
+    }
     let plan = {
         let state = app.keeper.state();
         qbittorrent::plan(&scope, &action, is_post, &form, &state)
@@ -114,6 +119,22 @@ async fn act(
     let state = app.keeper.state();
     let mut sync = app.sync.lock().unwrap_or_else(PoisonError::into_inner);
     write(qbittorrent::answer(&plan, &state, &details, &done, &mut sync, &name))
+}
+
+/// Answers with the paths of what lies in a directory, for a user who chooses one.
+async fn directory_content(form: &Form) -> Response {
+    let field = |name: &str| {
+        let found = form.fields.iter().find(|(field, _)| field == name);
+        found.map(|(_, value)| value.trim()).unwrap_or_default()
+    };
+    let (dir, entries) = (PathBuf::from(field("dirPath")), Entries::parse(field("mode")));
+    let Some(entries) = entries.filter(|_| dir.is_absolute()) else {
+        return write(WebAnswer::text(400, "dirPath is absolute, mode is all, dirs or files"));
+    };
+    match directory::list(dir, entries).await {
+        Some(paths) => Json(paths).into_response(),
+        None => write(WebAnswer::text(404, "There is no such directory")),
+    }
 }
 
 /// Returns who asks, so that each session has deltas of its own.
