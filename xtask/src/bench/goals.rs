@@ -1,8 +1,9 @@
 //! The goals of the data path.
 //!
 //! Decides: which figures have goals, and their limits. Must not know: how they were measured.
-//! Invariant: a goal is a ratio of figures of one run, or a count: never seconds. The one exception
-//! is the tracker's own work, which is what remains beyond an echo of the same run.
+//! Invariant: a goal is a ratio of figures of one run, or a count: never seconds. The exceptions are
+//! the tracker's own work, which is what remains beyond an echo of the same run, and the daemon,
+//! whose callers give up after a time.
 
 use super::figures::Figures;
 use super::transfers::figure;
@@ -203,6 +204,7 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
     };
     at_most
         .into_iter()
+        .chain(super::daemon::goals(figures))
         .filter_map(goal(false))
         .chain(at_least.into_iter().filter_map(goal(true)))
         .collect()

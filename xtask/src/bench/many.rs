@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 /// The cargo options of the program that adds torrents through the library.
 const MANY: &[&str] = &["--package", "bt-session", "--example", "many"];
 
-const TORRENTS: u64 = 10_000;
+pub(super) const TORRENTS: u64 = 10_000;
 pub(super) const PIECES: u64 = 64;
-const PIECE: u64 = 16 << 10;
+pub(super) const PIECE: u64 = 16 << 10;
 
 /// The period over which the processor time of torrents without requests is counted.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
@@ -105,7 +105,7 @@ fn look(bench: &mut Bench<'_>, name: &str, command: &mut Command) -> Result<()> 
 }
 
 /// Builds a torrent of one file with random digests, which no process checks.
-fn metainfo(name: &str, seed: u64) -> Vec<u8> {
+pub(super) fn metainfo(name: &str, seed: u64) -> Vec<u8> {
     let digests = random_bytes(seed, PIECES as usize * 20);
     let mut bytes = format!(
         "d4:infod6:lengthi{}e4:name{}:{name}12:piece lengthi{PIECE}e6:pieces{}:",

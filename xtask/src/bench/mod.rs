@@ -5,6 +5,7 @@
 //! Invariant: compared figures come from the same run on the same machine, interleaved.
 
 mod calls;
+mod daemon;
 mod figures;
 mod goals;
 mod hashing;
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Only this: one, others, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd,
-    /// hashing, many, idle, shards, calls, tracker; repeat for more
+    /// hashing, many, idle, shards, calls, tracker, daemon; repeat for more
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Only pairs with bt on a side: to compare two builds, each given by BT_BIN
@@ -106,13 +107,14 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     };
     transfers::run(&mut bench);
     type Part = fn(&mut Bench<'_>) -> Result<()>;
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("hashing", hashing::run),
         ("many", many::run),
         ("idle", idle::run),
         ("shards", many::shards),
         ("calls", calls::run),
         ("tracker", tracker::run),
+        ("daemon", daemon::run),
     ];
     for (name, part) in parts {
         bench.attempt(name, part);
