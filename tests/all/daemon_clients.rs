@@ -5,10 +5,18 @@
 //! Invariant: a program that is not installed is a skipped test on a user's machine.
 
 use crate::Test;
-use anyhow::{Result, ensure};
-use bt_tests::{PATIENCE, Process, RunningDaemon, Seeded};
-use std::path::Path;
+use anyhow::{Context as _, Result, ensure};
+use bt_tests::{LOOPBACK, PATIENCE, Process, RunningDaemon, Seeded};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// A script that tells which calls of its library it did not make.
+macro_rules! watched {
+    ($script:literal) => {
+        concat!(include_str!("../scripts/calls.py"), include_str!(concat!("../scripts/", $script)))
+    };
+}
 
 fn has_python(module: &str) -> bool {
     let import = format!("import {module}");
@@ -22,20 +30,22 @@ fn python(name: &str, script: &str, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Starts a daemon beside a seed of a torrent with a folder of files.
+/// Starts a daemon beside a foreign seed of a torrent with a folder of files.
 fn beside_a_seed() -> Result<(Process, Seeded, RunningDaemon)> {
     let stage = bt_tests::Stage::new()?;
     let source = stage.path("album");
     bt_tests::tree(&source, 3, 5, 2 << 20)?;
-    let (tracker, url) = stage.tracker(bt_tests::Protocol::Http, bt_tests::LOOPBACK, None)?;
-    let seeded = Seeded::new(stage, &source, &["-a", &url], &[])?;
+    let (tracker, url) = stage.tracker(bt_tests::Protocol::Http, LOOPBACK, None)?;
+    let seeded = Seeded::foreign(stage, &source, &url)?;
     let daemon = RunningDaemon::start(&seeded.stage, "daemon", &seeded.stage.path("data"), &[])?;
     Ok((tracker, seeded, daemon))
 }
 
 fn run_script(module: &str, script: &str) -> Test {
-    if !has_python(module) {
-        bt_tests::skip!("python has no {module}");
+    for module in [module, "libtorrent"] {
+        if !has_python(module) {
+            bt_tests::skip!("python has no {module}");
+        }
     }
     let (_tracker, seeded, daemon) = beside_a_seed()?;
     let port = daemon.api.port().to_string();
@@ -48,12 +58,17 @@ fn run_script(module: &str, script: &str) -> Test {
 
 #[test]
 fn every_call_of_transmission_rpc_works() -> Test {
-    run_script("transmission_rpc", include_str!("../scripts/transmission_rpc.py"))
+    run_script("transmission_rpc", watched!("transmission_rpc.py"))
 }
 
 #[test]
 fn every_call_of_qbittorrent_api_works() -> Test {
-    run_script("qbittorrentapi", include_str!("../scripts/qbittorrent_api.py"))
+    run_script("qbittorrentapi", watched!("qbittorrent_api.py"))
+}
+
+#[test]
+fn a_library_of_json_rpc_drives_it() -> Test {
+    run_script("jsonrpcclient", include_str!("../scripts/jsonrpc.py"))
 }
 
 #[test]
@@ -67,8 +82,8 @@ fn a_person_finds_a_way_through_the_page() -> Test {
 #[test]
 fn transmission_remote_adds_lists_and_removes() -> Test {
     let is_there = Command::new("transmission-remote").arg("-V").output().is_ok();
-    if !is_there {
-        bt_tests::skip!("there is no transmission-remote");
+    if !is_there || !has_python("libtorrent") {
+        bt_tests::skip!("there is no transmission-remote, or python has no libtorrent");
     }
     let (_tracker, seeded, daemon) = beside_a_seed()?;
     let torrent = seeded.torrent.to_string_lossy().into_owned();
@@ -118,21 +133,64 @@ fn transmission_remote_adds_lists_and_removes() -> Test {
     Ok(())
 }
 
+/// Returns npm's folder of global packages, if it has this one.
+fn npm_root(package: &str) -> Option<PathBuf> {
+    let run = Command::new("npm").args(["root", "--global"]).output().ok()?;
+    let root = PathBuf::from(String::from_utf8_lossy(&run.stdout).trim());
+    root.join(package).exists().then_some(root)
+}
+
 #[test]
-fn the_ctrl_libraries_add_list_and_remove() -> Test {
-    let root = Command::new("npm").args(["root", "--global"]).output();
-    let root = root.map(|run| String::from_utf8_lossy(&run.stdout).trim().to_owned());
-    let root = root.unwrap_or_default();
-    if !Path::new(&root).join("@ctrl/qbittorrent").exists() {
-        bt_tests::skip!("npm has no @ctrl/qbittorrent");
-    }
+fn every_call_of_the_ctrl_libraries_works() -> Test {
+    let Some(root) = npm_root("@ctrl/qbittorrent").filter(|_| has_python("libtorrent")) else {
+        bt_tests::skip!("npm has no @ctrl/qbittorrent, or python has no libtorrent");
+    };
     let (_tracker, seeded, daemon) = beside_a_seed()?;
     let script = seeded.stage.path("ctrl.mjs");
     std::fs::write(&script, include_str!("../scripts/ctrl.mjs"))?;
     let mut command = Command::new("node");
     command.arg(&script).arg(&root).arg(daemon.api.port().to_string()).arg(&seeded.torrent);
-    command.arg(seeded.stage.path("data"));
+    command.arg(seeded.stage.path("data")).arg(&seeded.at);
     Process::run("ctrl", &mut command, PATIENCE)?.expect_code(0)?;
     daemon.process.stop(PATIENCE)?.expect_code(0)?;
     Ok(())
+}
+
+/// Runs Flood's server before a daemon, and drives it over its own API.
+fn flood(client: impl Fn(&str) -> Vec<String>) -> Test {
+    let Some(root) = npm_root("flood").filter(|_| has_python("libtorrent")) else {
+        bt_tests::skip!("npm has no flood, or python has no libtorrent");
+    };
+    let (_tracker, seeded, daemon) = beside_a_seed()?;
+    // The port was free a moment ago.
+    let at = TcpListener::bind(LOOPBACK)?.local_addr()?;
+    let mut command = Command::new("node");
+    command.arg(root.join("flood/dist/index.js")).args(["--auth", "none", "--host", "127.0.0.1"]);
+    command.args(["--port", &at.port().to_string(), "--rundir"]).arg(seeded.stage.path("flood"));
+    command.args(client(&format!("http://{}", daemon.api))).env("HOME", seeded.stage.path(""));
+    let flood = Process::start("flood", &mut command)?;
+    let mut command = Command::new("node");
+    let script = seeded.stage.path("flood.mjs");
+    std::fs::write(&script, include_str!("../scripts/flood.mjs"))?;
+    command.arg(&script).arg(format!("http://{at}")).arg(&seeded.torrent);
+    command.arg(seeded.stage.path("data"));
+    Process::run("the user of flood", &mut command, PATIENCE)?
+        .expect_code(0)
+        .with_context(|| flood.transcript())?;
+    ensure!(!seeded.stage.path("data/moved/album").exists(), "its data is deleted");
+    daemon.process.stop(PATIENCE)?.expect_code(0)?;
+    Ok(())
+}
+
+#[test]
+fn flood_takes_it_for_qbittorrent() -> Test {
+    flood(|url| ["--qburl", url, "--qbuser", "bt", "--qbpass", "any"].map(str::to_owned).to_vec())
+}
+
+#[test]
+fn flood_takes_it_for_transmission() -> Test {
+    flood(|url| {
+        let rpc = format!("{url}/transmission/rpc");
+        ["--trurl", &rpc, "--truser", "bt", "--trpass", "any"].map(str::to_owned).to_vec()
+    })
 }

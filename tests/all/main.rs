@@ -9,6 +9,7 @@ mod cli;
 mod creation;
 mod daemon;
 mod daemon_abuse;
+mod daemon_callers;
 mod daemon_clients;
 mod daemon_config;
 mod dead_addresses;

@@ -50,7 +50,7 @@ fn goes_on(who_moves: impl for<'a> Fn(&'a Host, &'a Host) -> &'a Host) -> Test {
         &mut seed_host.inside(&stage.seed("seed", &torrent, &stage.path(""), anywhere)),
     )?;
     listening(&seed)?;
-    stage.wait_seeders(1, &torrent, &tracker_host)?;
+    stage.wait_seeders(1, &torrent, Some(&tracker_host))?;
     let mut get = stage.get("get", &torrent, &stage.path("copy"), anywhere);
     let get = Process::start("get", &mut host.inside(get.args(["--down", RATE])))?;
     get.wait_for("payload", PATIENCE, |event| event["bytes_down"].as_u64() >= Some(NEWS))?;

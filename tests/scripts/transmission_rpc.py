@@ -6,8 +6,16 @@ import sys
 import time
 import transmission_rpc
 
+# What is not called, and why.
+EXPLAINED = {
+    "get_group": "bandwidth groups are not there yet",
+    "set_group": "bandwidth groups are not there yet",
+}
+# What a torrent is asked for besides: not properties.
+METHODS = {"get", "get_files", "format_eta"}
+
 port, torrent, data, seed = sys.argv[1:]
-client = transmission_rpc.Client(host="127.0.0.1", port=int(port))
+client = Watched(transmission_rpc.Client(host="127.0.0.1", port=int(port)))
 
 
 def wait(what, until):
@@ -21,7 +29,21 @@ def one():
     return client.get_torrent(ident)
 
 
+def refused(call, *words):
+    try:
+        call()
+    except transmission_rpc.TransmissionError as error:
+        assert all(word in str(error) for word in words), error
+        return
+    raise AssertionError(f"{words}: it was not refused")
+
+
 assert client.get_session().version.startswith("4.1.1")
+assert client.server_version.startswith("4.1.1") and client.semver_version == "6.0.1"
+assert client.rpc_version == 19 and len(client.session_id) == 48
+assert client.url.endswith("/transmission/rpc") and "version" in client.raw_session
+assert "hashString" in client.torrent_get_arguments
+client.timeout = 60
 with open(torrent, "rb") as file:
     added = client.add_torrent(file, paused=True, labels=["tv", "new"], download_dir=data)
 ident = added.id
@@ -36,10 +58,23 @@ files = one().get_files()
 assert len(files) == 5 and all(file.completed == file.size for file in files)
 assert client.get_recently_active_torrents()[0][0].id == ident
 assert one().left_until_done == 0 and one().error_string == ""
+whole = one()
+for name in dir(whole):
+    if not name.startswith("_") and name not in METHODS:
+        getattr(whole, name)
+assert whole.format_eta() and whole.get("id") == ident
+assert whole.info_hash == added.info_hash and whole.pieces and whole.peers is not None
+assert sum(file.size for file in whole.get_files()) == whole.total_size
+refused(lambda: client.add_torrent(b"no torrent"), "torrent")
+refused(lambda: client.change_torrent(ident, files_unwanted=[99]), "out of range")
+refused(lambda: client.free_space("/there/is/nothing"), "")
+refused(client.blocklist_update, "blocklist")
 client.stop_torrent(ident)
 wait("the stop", lambda: one().status == "stopped")
 client.start_torrent(ident, bypass_queue=True)
+client.start_torrent_now(ident)
 client.start_all()
+client.start_all(bypass_queue=True)
 client.verify_torrent(ident)
 wait("the second check", lambda: one().status == "seeding")
 client.reannounce_torrent(ident)
@@ -81,3 +116,4 @@ assert client.get_groups() == {}
 assert client.session_stats().torrent_count == 1
 client.remove_torrent(ident, delete_data=True)
 assert client.get_torrents() == []
+all_calls_were_made(transmission_rpc.Client, client.used, EXPLAINED)

@@ -171,7 +171,7 @@ impl<'a> Meeting<'a> {
         let mut seed =
             client.share(&ClientConfig::new(host, &self.torrent, &self.path(""), &home))?;
         seed.wait_complete(PATIENCE).with_context(|| format!("{} as a seed", client.name()))?;
-        let known = self.stage.wait_seeders(1, &self.torrent, host);
+        let known = self.stage.wait_seeders(1, &self.torrent, Some(host));
         known.with_context(|| {
             format!("{} did not announce itself\n{}", client.name(), seed.transcript())
         })?;

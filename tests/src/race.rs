@@ -76,7 +76,7 @@ impl RaceSpec {
         let mut seeding = seed.share(&ClientConfig::new(&host, &torrent, &dir, &home))?;
         seeding.wait_complete(crate::PATIENCE)?;
         stage
-            .wait_seeders(1, &torrent, &host)
+            .wait_seeders(1, &torrent, Some(&host))
             .with_context(|| format!("{} as a seed", seed.name()))?;
 
         let hosts =

@@ -4,6 +4,7 @@
 //! scene shows.
 //! Invariant: two actors share no state.
 
+use crate::foreign::Libtorrent;
 use crate::{Host, InfoHash, PATIENCE, Process, bt, bt_for_people, random_file};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -119,11 +120,14 @@ impl Stage {
         Ok((tracker, url))
     }
 
-    /// Waits until the torrent's tracker, asked from `host`, knows `count` seeds: it tells every
-    /// later announcer of them.
-    pub fn wait_seeders(&self, count: u64, torrent: &Path, host: &Host) -> Result<()> {
+    /// Waits until the torrent's tracker, asked from `host` or from this machine, knows `count`
+    /// seeds: it tells every later announcer of them.
+    pub fn wait_seeders(&self, count: u64, torrent: &Path, host: Option<&Host>) -> Result<()> {
         let mut scrape = self.bt("scraper");
-        let mut scrape = host.inside(scrape.arg("scrape").arg(torrent));
+        scrape.arg("scrape").arg(torrent);
+        if let Some(host) = host {
+            scrape = host.inside(&scrape);
+        }
         let deadline = Instant::now() + PATIENCE;
         loop {
             let swarm = Process::run("scrape", &mut scrape, PATIENCE)?;
@@ -158,7 +162,7 @@ impl Stage {
     }
 }
 
-/// A stage with content, its torrent, and a seed of it on loopback.
+/// A stage with content, its torrent, and a seed of it on loopback: `bt`, or a foreign one.
 #[derive(Debug)]
 pub struct Seeded {
     /// The stage.
@@ -183,6 +187,18 @@ impl Seeded {
             stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(seed),
         )?;
         let at = listening(&seed)?;
+        Ok(Seeded { stage, source: source.to_path_buf(), torrent, at, seed })
+    }
+
+    /// Makes a torrent of `source`, a path on the stage, that names a tracker, and seeds it with
+    /// libtorrent; returns once the tracker knows the seed.
+    pub fn foreign(stage: Stage, source: &Path, tracker: &str) -> Result<Seeded> {
+        let torrent = stage.create(source, &["-a", tracker])?;
+        let at = LOOPBACK.to_string();
+        let mut seed = Libtorrent::DEFAULT.share_on(&torrent, &stage.path(""), &at);
+        let seed = Process::start("libtorrent", &mut seed)?;
+        let at = listening(&seed)?;
+        stage.wait_seeders(1, &torrent, None)?;
         Ok(Seeded { stage, source: source.to_path_buf(), torrent, at, seed })
     }
 

@@ -103,7 +103,7 @@ impl Payload {
                 .wait_complete(PATIENCE)
                 .with_context(|| format!("{} as a seed", seed.0.name()))?;
         }
-        let known = stage.wait_seeders(seed.1 as u64, &self.torrent, &tracker_host);
+        let known = stage.wait_seeders(seed.1 as u64, &self.torrent, Some(&tracker_host));
         known.with_context(|| format!("{} as a seed", seed.0.name()))?;
 
         let hosts = self::hosts(&net, leecher.1)?;

@@ -80,7 +80,8 @@ def share(options):
     # Of the torrent: the limit of a session spares local networks.
     handle.set_download_limit(options.down)
     wait_checked(handle)
-    say("ready")
+    host = options.listen.rsplit(":", 1)[0]
+    say("ready", listen=[f"{host}:{ses.listen_port()}"])
     if options.peer:
         host, port = options.peer.rsplit(":", 1)
         handle.connect_peer((host, int(port)))
