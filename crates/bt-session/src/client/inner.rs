@@ -23,6 +23,7 @@ use bt_model::{Priority, TorrentSettings};
 use bt_piece_store::{Layout, Progress};
 use bt_types::InfoHash;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +70,15 @@ pub(crate) struct Known {
     pub(crate) storage: Option<OwnStorage>,
     /// Files with another path than the torrent says.
     pub(crate) names: BTreeMap<usize, PathBuf>,
+}
+
+impl Known {
+    /// Returns whether its one file has other names, by hard links.
+    pub(crate) fn has_further_names(&self) -> bool {
+        let file = self.layout.top().filter(|_| self.layout.is_one_file());
+        let found = file.and_then(|top| self.root.join(top).symlink_metadata().ok());
+        found.is_some_and(|found| found.is_file() && found.nlink() > 1)
+    }
 }
 
 pub(crate) struct Inner {

@@ -422,10 +422,15 @@ impl Session {
 
     /// Stops a torrent, deletes its data and forgets what was saved of it. Files behind a link to a
     /// directory stay, as they may be shared. While another torrent reads the data, it stays too,
-    /// and the error says so.
+    /// and the error says so. One file that has further names (hard links) loses this name, unless
+    /// another torrent of this session reads it by the same name.
     pub async fn remove_with_data(&self, torrent: &TorrentHandle) -> Result<(), TorrentError> {
         self.remove(torrent).await;
-        torrent.delete_data().await
+        let path = torrent.only_file();
+        let is_named = |other: &TorrentHandle| other.only_file() == path;
+        let is_own_name =
+            path.is_some() && !self.added().values().any(|(other, _)| is_named(other));
+        torrent.delete_data(is_own_name).await
     }
 
     /// Stops every torrent, announces `stopped` to trackers, and ends all threads. Takes at most

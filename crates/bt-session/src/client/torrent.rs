@@ -10,6 +10,7 @@ use crate::client::options::{AddOptions, OwnStorage};
 use crate::client::reader::Reader;
 use crate::client::reopen::Act;
 use crate::mail::events::{Summary, TorrentError, TorrentEvent, TorrentState};
+use crate::mail::owner::Claim;
 use crate::mail::to_shard::{ToShard, View};
 use bt_engine::Input;
 use bt_metainfo::{Magnet, Metainfo};
@@ -313,8 +314,15 @@ impl TorrentHandle {
         self.0.tell_engine(Input::Deadline(self.0.shared.key, pieces, by)).await;
     }
 
-    /// Deletes the data of a torrent that is stopped.
-    pub(crate) async fn delete_data(&self) -> Result<(), TorrentError> {
+    /// Returns the path of the data of a torrent of one file, without links to directories.
+    pub(crate) fn only_file(&self) -> Option<PathBuf> {
+        let known = self.0.known().filter(|known| known.layout.is_one_file())?;
+        Some(known.root.canonicalize().ok()?.join(known.layout.top()?))
+    }
+
+    /// Deletes the data of a torrent that is stopped. `is_own_name`: no other torrent of the
+    /// session has the path of its one file.
+    pub(crate) async fn delete_data(&self, is_own_name: bool) -> Result<(), TorrentError> {
         let Some(known) = self.0.known() else { return Ok(()) };
         let inner = Arc::clone(&self.0);
         let delete = move || {
@@ -325,7 +333,15 @@ impl TorrentHandle {
                     .filter(|file| matches!(own.len(&file.path), Ok(Some(_))))
                     .try_for_each(|file| own.remove(&file.path).map_err(at));
             }
-            let _alone = inner.have_alone(&known)?;
+            let _alone = match inner.have_alone(&known) {
+                // Who reads the file by another name keeps that.
+                Err(TorrentError::Owned { is_written: false, .. })
+                    if is_own_name && known.has_further_names() =>
+                {
+                    Claim::default()
+                }
+                claim => claim?,
+            };
             delete_data(&known.layout, &known.root).map_err(at)?;
             inner.session.state_dir.forget(inner.shared.info_hash, &known.root).map_err(at)
         };
