@@ -153,7 +153,8 @@ fn link(from: &Path, to: &Path) -> Result<()> {
 
 /// Reads a transcript, with those that it takes up by `<<<`.
 fn transcript(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts").join(format!("{name}.txt"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts").join(format!("{name}.txt"));
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let mut whole = String::new();
     for line in text.lines() {

@@ -177,12 +177,7 @@ impl Exchange {
         }
     }
 
-    fn play(
-        &self,
-        daemon: &RunningDaemon,
-        names: &mut Names,
-        world: &mut dyn World,
-    ) -> Result<()> {
+    fn play(&self, daemon: &RunningDaemon, names: &mut Names, world: &mut dyn World) -> Result<()> {
         let request = Request::of(self, names)?;
         let claims = self.claims.iter().map(|line| Claim::parse(&filled(line, names)?));
         let claims = claims.collect::<Result<Vec<_>>>()?;

@@ -62,7 +62,8 @@ const FIGURES: [(&str, &str, usize, f64, &str); 9] = [
 
 /// Returns the goals: what is measured, its value, and its limit.
 pub(super) fn goals(figures: &Figures) -> [(&'static str, Option<f64>, f64); 9] {
-    FIGURES.map(|(name, _, _, limit, what)| (what, figures.median(&format!("daemon/{name}")), limit))
+    FIGURES
+        .map(|(name, _, _, limit, what)| (what, figures.median(&format!("daemon/{name}")), limit))
 }
 
 /// Measures a daemon with ten thousand seeded torrents.
@@ -108,7 +109,8 @@ fn add_all(daemon: &RunningDaemon) -> Result<()> {
     const BOUNDARY: &str = "a-boundary-that-is-in-no-torrent";
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
     for first in (0..TORRENTS).step_by(TOGETHER as usize) {
-        let part = |head: &str| format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n");
+        let part =
+            |head: &str| format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n");
         let mut body = format!("{}true\r\n", part("name=\"skip_checking\"")).into_bytes();
         for number in first..TORRENTS.min(first + TOGETHER) {
             body.extend(part("name=\"torrents\"; filename=\"x.torrent\"").into_bytes());

@@ -60,9 +60,11 @@ mod tests {
         std::fs::create_dir(path("b")).expect("a directory");
         std::fs::write(path("a"), "").expect("a file");
         let text = |name: &str| path(name).to_string_lossy().into_owned();
-        for (mode, expected) in
-            [("", vec![text("a"), text("b")]), ("dirs", vec![text("b")]), ("files", vec![text("a")])]
-        {
+        for (mode, expected) in [
+            ("", vec![text("a"), text("b")]),
+            ("dirs", vec![text("b")]),
+            ("files", vec![text("a")]),
+        ] {
             let entries = Entries::parse(mode).expect("a mode");
             assert_eq!(list(dir.path().into(), entries).await, Some(expected), "{mode}");
         }
