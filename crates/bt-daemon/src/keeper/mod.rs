@@ -42,6 +42,8 @@ use tokio::time::Instant;
 
 /// How long the end waits for those who ask the session something.
 const STOP_TIME: Duration = Duration::from_secs(5);
+/// The sums of each torrent are stored once in so many minutes, also at rest.
+const SUMS_TURNS: u64 = 30;
 
 /// Keeps the torrents.
 #[derive(Debug)]
@@ -200,7 +202,7 @@ impl Keeper {
     /// Stores the sums, and stops the session.
     pub(crate) async fn stop(&self) {
         let _turn = self.turn.lock().await;
-        if let Err(error) = self.save_sums().await {
+        if let Err(error) = self.save_sums(None).await {
             tracing::error!(%error, "the sums of this run could not be stored");
         }
         let Some(mut session) = lock(&self.session).take() else { return };
@@ -231,13 +233,16 @@ impl Keeper {
         self.store.write(batch).await.map_err(|error| not_stored(&error))
     }
 
-    /// Stores what is kept of all torrents, with the sums of this run.
-    async fn save_sums(&self) -> Result<(), StoreError> {
+    /// Stores what is kept of torrents, with the sums of this run: of all of them, or of those whose
+    /// sums matter at this minute.
+    async fn save_sums(&self, minute: Option<u64>) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         {
             let state = self.state();
             let now = now();
-            for torrent in state.torrents() {
+            let is_due =
+                |torrent: &&Arc<Torrent>| minute.is_none_or(|minute| sums_matter(torrent, now, minute));
+            for torrent in state.torrents().filter(is_due) {
                 let kept = torrent.kept(now);
                 if kept != torrent.record {
                     batch.record(torrent.hash, &kept);
@@ -302,6 +307,15 @@ impl Keeper {
             .cloned()
             .ok_or_else(|| Fault::new(FaultKind::NotFound, format!("there is no torrent {hash}")))
     }
+}
+
+/// Returns whether the sums of a torrent are stored at this minute: payload came or went since the
+/// last, or it is its turn. At rest only the time of seeding grows, and a kill may take half an hour
+/// of that: else all torrents would be written each minute.
+fn sums_matter(torrent: &Torrent, now: u64, minute: u64) -> bool {
+    let moved = torrent.record.dates.active.is_some_and(|at| now.saturating_sub(at) <= 2 * watch::SAVE);
+    let first = torrent.hash.0.first().copied().unwrap_or_default();
+    moved || u64::from(first) % SUMS_TURNS == minute % SUMS_TURNS
 }
 
 /// Returns the files of a torrent, without padding.

@@ -96,6 +96,19 @@ async fn a_command_goes_on_without_its_caller() {
 }
 
 #[tokio::test]
+async fn sums_of_what_rests_are_stored_in_turn() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keeper = keeper(dir.path()).await;
+    let hash = add(&keeper).await;
+    let mut torrent = (*keeper.torrent(hash).expect("a torrent")).clone();
+    torrent.hash = InfoHash([3; 20]);
+    torrent.record.dates.active = Some(1000);
+    assert!(sums_matter(&torrent, 1060, 1), "payload came since the last time");
+    let minutes: Vec<u64> = (0..60).filter(|minute| sums_matter(&torrent, 9000, *minute)).collect();
+    assert_eq!(minutes, [3, 33]);
+}
+
+#[tokio::test]
 async fn sums_are_not_stored_over_a_command() {
     let dir = tempfile::tempdir().expect("a directory");
     let keeper = keeper(dir.path()).await;

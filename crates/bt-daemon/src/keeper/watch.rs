@@ -12,7 +12,6 @@ use bt_api::{DaemonState, Phase, Record, SeedAction, Torrent, TrackerSummary};
 use bt_model::{TrackerStanding, TrackerView};
 use bt_session::{Subscription, TorrentHandle, TorrentState};
 use bt_types::InfoHash;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -20,9 +19,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 /// Least time between two looks at what changed.
 const LOOK: Duration = Duration::from_millis(400);
 /// How often sums are stored, in seconds.
-const SAVE: u64 = 60;
-/// All trackers are looked at within this many seconds.
-const SWEEP: usize = 30;
+pub(super) const SAVE: u64 = 60;
+/// All trackers are looked at within this many seconds, also those of which nothing is expected.
+const SWEEP: u64 = 240;
+/// The trackers of a torrent are looked at each second until it has done the same for so many.
+const YOUNG: u64 = 30;
 /// Times of the next announce that differ by no more seconds are one: it is read off by the second.
 const SAME_TIME: u64 = 2;
 
@@ -244,7 +245,7 @@ impl Keeper {
         if ticks.is_multiple_of(SAVE) {
             // A command that is stored meanwhile is not to be overwritten.
             let _turn = self.turn.lock().await;
-            if let Err(error) = self.save_sums().await {
+            if let Err(error) = self.save_sums(Some(ticks / SAVE)).await {
                 tracing::error!(%error, "sums could not be stored");
             }
         }
@@ -304,22 +305,16 @@ impl Keeper {
         self.arrange().await;
     }
 
-    /// Reads off what the trackers of some torrents said, of all within half a minute.
+    /// Reads off what the trackers of some torrents said. Each look wakes the session: at rest it
+    /// is most of what ten thousand torrents cost.
     async fn look_at_trackers(&self, ticks: u64) {
         let some: Vec<(InfoHash, TorrentHandle)> = {
             let running = super::lock(&self.running);
-            let turn = (ticks % SWEEP as u64) as u8;
-            let is_due =
-                |hash: &&InfoHash| hash.0.first().is_some_and(|byte| byte % SWEEP as u8 == turn);
-            let fresh: HashSet<InfoHash> = running.iter().filter(is_due).copied().collect();
             let state = self.state();
-            // One that was just started is looked at each second.
-            let young = state.torrents().filter(|torrent| {
-                running.contains(&torrent.hash)
-                    && state.now.saturating_sub(torrent.live.phase_since) < SWEEP as u64
+            let due = state.torrents().filter(|torrent| {
+                may_have_news(torrent, state.now, ticks) && running.contains(&torrent.hash)
             });
-            let all: HashSet<InfoHash> = fresh.into_iter().chain(young.map(|t| t.hash)).collect();
-            all.into_iter().filter_map(|hash| Some((hash, self.handle(hash)?))).collect()
+            due.filter_map(|torrent| Some((torrent.hash, self.handle(torrent.hash)?))).collect()
         };
         for (hash, handle) in some {
             let mut said = summary(&handle.trackers().await, now());
@@ -334,6 +329,20 @@ impl Keeper {
             });
         }
     }
+}
+
+/// Returns whether the trackers of a torrent may say what they did not say before: it was just
+/// started, an announce is due or under way, or it is its turn.
+fn may_have_news(torrent: &Torrent, now: u64, ticks: u64) -> bool {
+    let has_trackers = match (&torrent.record.settings.trackers, &torrent.metainfo) {
+        (Some(own), _) => !own.is_empty(),
+        (None, Some(metainfo)) => !metainfo.trackers.is_empty(),
+        (None, None) => true,
+    };
+    let first = torrent.hash.0.first().copied().unwrap_or_default();
+    let is_turn = u64::from(first) % SWEEP == ticks % SWEEP;
+    let is_young = now.saturating_sub(torrent.live.phase_since) < YOUNG;
+    has_trackers && (is_turn || is_young || torrent.live.trackers.next_at <= now)
 }
 
 /// Returns whether a torrent shows anything new.
@@ -373,5 +382,34 @@ fn summary(trackers: &[TrackerView], now: u64) -> TrackerSummary {
         seeders: trackers.iter().filter_map(|tracker| tracker.seeders).max(),
         leechers: trackers.iter().filter_map(|tracker| tracker.leechers).max(),
         next_at: works.or(trackers.first()).map_or(0, |t| now.saturating_add(t.next_in.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_api::Live;
+
+    #[test]
+    fn trackers_are_looked_at_when_they_may_have_news() {
+        let torrent = |trackers: Option<Vec<Vec<String>>>, phase_since, next_at| {
+            let mut record = Record::default();
+            record.settings.trackers = trackers;
+            let trackers = TrackerSummary { next_at, ..TrackerSummary::default() };
+            let live = Live { phase_since, trackers, ..Live::default() };
+            let hash = InfoHash([7; 20]);
+            Torrent { number: 1, hash, record, metainfo: None, live, changed: 0 }
+        };
+        let some = || Some(vec![vec!["http://a.example/announce".to_owned()]]);
+        for (torrent, ticks, expected) in [
+            (torrent(some(), 0, 2000), 1, false),
+            (torrent(some(), 0, 2000), SWEEP + 7, true),
+            (torrent(some(), 990, 2000), 1, true),
+            (torrent(some(), 0, 1000), 1, true),
+            (torrent(None, 0, 2000), 7, true),
+            (torrent(Some(Vec::new()), 990, 0), 7, false),
+        ] {
+            assert_eq!(may_have_news(&torrent, 1000, ticks), expected, "{torrent:?} {ticks}");
+        }
     }
 }
