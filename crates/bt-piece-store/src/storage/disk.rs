@@ -410,7 +410,10 @@ impl Storage for DiskStorage {
             // The directory may have been removed.
             None | Some(Err(Errno::NOENT)) => {
                 let fd = Arc::new(walk(self.root.fd.as_fd(), dir, true)?);
-                *self.last_dir() = Some((dir.to_owned(), Arc::clone(&fd)));
+                // The root is open anyway.
+                if !dir.as_os_str().is_empty() {
+                    *self.last_dir() = Some((dir.to_owned(), Arc::clone(&fd)));
+                }
                 let mut named = self.named();
                 // If a directory is noted, those above it are, too.
                 for dir in path.ancestors().skip(1) {

@@ -47,7 +47,8 @@ impl StateDir {
     ) -> Result<Journal, StoreError> {
         let Some(dir) = &self.0 else { return Ok(Journal::in_memory(hash, geometry)) };
         let dir = dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?;
-        let storage = Arc::new(DiskStorage::below(dir));
+        // A torrent at rest needs no descriptor for its journal.
+        let storage = Arc::new(DiskStorage::below(dir).sharing(dirs.open_files()));
         let dir = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         Ok(Journal::open(
             storage,
