@@ -15,6 +15,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+/// Descriptors of a torrent at rest, and those of everything else.
+const DESCRIPTORS: (u64, u64) = (2, 1600);
 /// Torrents of one request that adds some.
 const TOGETHER: u64 = 500;
 /// The requests of which a figure is the median.
@@ -68,29 +70,30 @@ pub(super) fn goals(figures: &Figures) -> [(&'static str, Option<f64>, f64); 9] 
 
 /// Measures a daemon with ten thousand seeded torrents.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
+    let count = count()?;
     let stage = Stage::within(&bench.args.folder)?;
     let data = stage.path("data");
     fs::create_dir_all(&data)?;
-    for number in 0..TORRENTS {
+    for number in 0..count {
         // A sparse file, which no process reads.
         fs::File::create(data.join(name(number)))?.set_len(PIECES * PIECE)?;
     }
     let daemon = RunningDaemon::start(&stage, "daemon", &data, &[])?;
     let empty = daemon.process.memory()?;
-    add_all(&daemon)?;
-    let each = daemon.process.memory()?.saturating_sub(empty) as f64 / TORRENTS as f64 / 1024.0;
+    add_all(&daemon, count)?;
+    let each = daemon.process.memory()?.saturating_sub(empty) as f64 / count as f64 / 1024.0;
     bench.figures.add("daemon/memory".into(), each);
     daemon.process.stop(PATIENCE)?.expect_code(0)?;
 
     let began = Instant::now();
     let daemon = RunningDaemon::start(&stage, "daemon", &data, &[])?;
     bench.figures.add("daemon/ready".into(), began.elapsed().as_secs_f64());
-    seeds_all(&daemon)?;
+    seeds_all(&daemon, count)?;
     ask(bench, &daemon)?;
     rest(bench, &daemon)?;
     daemon.process.stop(PATIENCE)?.expect_code(0)?;
 
-    let mut table = Table::new(format!("daemon: {TORRENTS} torrents"), &["", "", "goal"]);
+    let mut table = Table::new(format!("daemon: {count} torrents"), &["", "", "goal"]);
     for (name, unit, digits, limit, _) in FIGURES {
         let median = bench.figures.median(&format!("daemon/{name}"));
         let value = format!("{} {unit}", number(median, digits));
@@ -100,19 +103,33 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Returns how many torrents there are descriptors for, ten thousand at most.
+fn count() -> Result<u64> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    let most = line.and_then(|line| line.split_whitespace().nth(4)?.parse().ok());
+    let (each, others) = DESCRIPTORS;
+    let count = most.map_or(TORRENTS, |most: u64| most.saturating_sub(others) / each);
+    ensure!(count > 0, "the system allows too few open files");
+    if count < TORRENTS {
+        eprintln!("daemon: the system's open files are enough for {count} torrents only");
+    }
+    Ok(count.min(TORRENTS))
+}
+
 fn name(number: u64) -> String {
     format!("{number:05}")
 }
 
 /// Adds all torrents over qBittorrent's API; their data is believed to be there.
-fn add_all(daemon: &RunningDaemon) -> Result<()> {
+fn add_all(daemon: &RunningDaemon, count: u64) -> Result<()> {
     const BOUNDARY: &str = "a-boundary-that-is-in-no-torrent";
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
-    for first in (0..TORRENTS).step_by(TOGETHER as usize) {
+    for first in (0..count).step_by(TOGETHER as usize) {
         let part =
             |head: &str| format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n");
         let mut body = format!("{}true\r\n", part("name=\"skip_checking\"")).into_bytes();
-        for number in first..TORRENTS.min(first + TOGETHER) {
+        for number in first..count.min(first + TOGETHER) {
             body.extend(part("name=\"torrents\"; filename=\"x.torrent\"").into_bytes());
             body.extend(metainfo(&name(number), number));
             body.extend(b"\r\n");
@@ -122,17 +139,17 @@ fn add_all(daemon: &RunningDaemon) -> Result<()> {
         let answer = daemon.request("POST", "/api/v2/torrents/add", &head, &body)?;
         ensure!(answer.text() == "Ok.", "{} {}", answer.head, answer.text());
     }
-    seeds_all(daemon)
+    seeds_all(daemon, count)
 }
 
 /// Waits until all torrents are there and seed.
-fn seeds_all(daemon: &RunningDaemon) -> Result<()> {
+fn seeds_all(daemon: &RunningDaemon, count: u64) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let list = daemon.api("GET", "torrents", &Value::Null)?.json()?;
         let rows = list["torrents"].as_array().context("a list")?;
         let seeding = rows.iter().filter(|row| row["state"] == "seeding").count();
-        if seeding as u64 == TORRENTS {
+        if seeding as u64 == count {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "only {seeding} of {} torrents seed", rows.len());
@@ -156,7 +173,7 @@ fn ask(bench: &mut Bench<'_>, daemon: &RunningDaemon) -> Result<()> {
     for _ in 0..ASKED {
         for (name, ask) in lists {
             let (answer, ms) = timed(ask)?;
-            ensure!(answer.status == 200 && answer.body.len() as u64 > TORRENTS * 100, "{name}");
+            ensure!(answer.status == 200 && answer.body.len() > 100_000, "{name}");
             bench.figures.add(format!("daemon/{name}"), ms);
         }
     }
