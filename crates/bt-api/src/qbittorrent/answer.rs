@@ -152,7 +152,8 @@ pub fn answer(
         Reply::Json(value) => WebAnswer::json(value),
         Reply::Info(form) => {
             let chosen = list::chosen(form, state).unwrap_or_default();
-            WebAnswer::json(&list::rows(&chosen, form, state, details))
+            let body = list::rows(&chosen, form, state, details);
+            WebAnswer { status: 200, kind: JSON, body }
         }
         Reply::Properties(hash) => on(*hash, &|torrent, _| details::properties(torrent, state)),
         Reply::Trackers(hash) => on(*hash, &details::trackers),

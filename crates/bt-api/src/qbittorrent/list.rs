@@ -10,7 +10,7 @@ use crate::details::{Details, File};
 use crate::state::DaemonState;
 use crate::torrent::Torrent;
 use bt_types::InfoHash;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -115,36 +115,52 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-/// Returns a torrent with all its fields.
-pub(super) fn row(torrent: &Torrent, all: &DaemonState) -> Map<String, Value> {
-    let mut row: Map<String, Value> =
-        FIELDS.iter().map(|(name, make)| ((*name).to_owned(), make(torrent, all))).collect();
-    row.insert("hash".into(), torrent.hash.to_string().into());
-    row
+/// Returns all fields of a torrent.
+fn fields(torrent: &Torrent, all: &DaemonState) -> impl Iterator<Item = (&'static str, Value)> {
+    let hash = ("hash", torrent.hash.to_string().into());
+    FIELDS.iter().map(|(name, make)| (*name, make(torrent, all))).chain([hash])
 }
 
-/// Returns the torrents with what was asked for beside their fields.
+/// Writes the torrents with what was asked for beside their fields, one after the other: all rows
+/// of thousands at a time would be tens of MiB.
 pub(super) fn rows(
     torrents: &[Arc<Torrent>],
     form: &Form,
     all: &DaemonState,
     details: &HashMap<InfoHash, Details>,
-) -> Value {
+) -> Vec<u8> {
     let (with_trackers, with_files) =
         (form.flag("includeTrackers") == Some(true), form.flag("includeFiles") == Some(true));
-    let one = |torrent: &Arc<Torrent>| {
-        let mut row = row(torrent, all);
+    let mut body = vec![b'['];
+    for torrent in torrents {
+        body.extend_from_slice(if body.len() > 1 { b",{" } else { b"{" });
+        for (name, value) in fields(torrent, all) {
+            write(&mut body, name, &value);
+        }
         let details = details.get(&torrent.hash);
         if with_trackers {
-            row.insert("trackers".into(), super::details::trackers(torrent, details));
+            write(&mut body, "trackers", &super::details::trackers(torrent, details));
         }
         if with_files {
             let files: Vec<File> = Details::files_of(details, torrent);
-            row.insert("files".into(), super::details::files(&files, torrent));
+            write(&mut body, "files", &super::details::files(&files, torrent));
         }
-        Value::Object(row)
-    };
-    torrents.iter().map(one).collect()
+        body.push(b'}');
+    }
+    body.push(b']');
+    body
+}
+
+/// Writes a member of an object; the names of fields need no escapes.
+fn write(body: &mut Vec<u8>, name: &str, value: &Value) {
+    if body.last() != Some(&b'{') {
+        body.push(b',');
+    }
+    body.push(b'"');
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(b"\":");
+    // Memory takes every value.
+    let _ = serde_json::to_writer(body, value);
 }
 
 #[cfg(test)]
@@ -163,6 +179,34 @@ mod tests {
         let fields = query.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let form = Form { fields, files: Vec::new() };
         Some(chosen(&form, &all)?.iter().map(|torrent| torrent.number).collect())
+    }
+
+    #[test]
+    fn rows_are_written_as_json() {
+        let mut all = DaemonState::default();
+        for n in [1, 2] {
+            all.add(
+                InfoHash([n; 20]),
+                Record { name: Some("\"".into()), ..Record::default() },
+                None,
+            );
+        }
+        let torrents: Vec<_> = all.torrents().cloned().collect();
+        let fields = ["includeTrackers", "includeFiles"].map(|name| (name.into(), "true".into()));
+        let form = Form { fields: fields.into(), files: Vec::new() };
+        for (form, more) in [(Form::default(), 0), (form, 2)] {
+            let body = rows(&torrents, &form, &all, &HashMap::new());
+            let list: Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(
+                list[1].as_object().map(serde_json::Map::len),
+                Some(FIELDS.len() + 1 + more)
+            );
+            assert_eq!(
+                (&list[1]["name"], &list[1]["hash"]),
+                (&"\"".into(), &"02".repeat(20).into())
+            );
+        }
+        assert_eq!(rows(&[], &Form::default(), &all, &HashMap::new()), b"[]");
     }
 
     #[test]

@@ -50,7 +50,11 @@ const FIELDS: &[(&str, Field)] = &[
     ("error_string", |s| error(s.torrent).1.into()),
     ("eta", eta),
     ("eta_idle", |_| (-1).into()),
-    ("file_count", |s| s.files().len().into()),
+    // Callers ask for it in lists of all torrents: no torrent is asked.
+    ("file_count", |s| {
+        let info = s.torrent.metainfo.as_ref().map(|metainfo| &metainfo.info);
+        info.map_or(0, |info| info.files.iter().filter(|file| file.is_stored()).count()).into()
+    }),
     ("files", |s| s.files().iter().map(file).collect()),
     ("file_stats", |s| s.files().iter().map(file_stat).collect()),
     ("group", |s| s.torrent.record.group.clone().into()),
@@ -139,8 +143,8 @@ pub(super) fn field(name: &str) -> Option<Field> {
 /// Adds the details that a field needs.
 pub(super) fn need(name: &str, needs: &mut Needs) {
     match name {
-        "bytes_completed" | "file_count" | "files" | "file_stats" | "primary_mime_type"
-        | "priorities" | "wanted" => needs.files = true,
+        "bytes_completed" | "files" | "file_stats" | "primary_mime_type" | "priorities"
+        | "wanted" => needs.files = true,
         "peers" | "peers_from" | "peers_getting_from_us" => needs.peers = true,
         "tracker_stats" => needs.trackers = true,
         "availability" | "pieces" => needs.pieces = true,

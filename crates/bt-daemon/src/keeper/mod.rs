@@ -240,8 +240,9 @@ impl Keeper {
         {
             let state = self.state();
             let now = now();
-            let is_due =
-                |torrent: &&Arc<Torrent>| minute.is_none_or(|minute| sums_matter(torrent, now, minute));
+            let is_due = |torrent: &&Arc<Torrent>| {
+                minute.is_none_or(|minute| sums_matter(torrent, now, minute))
+            };
             for torrent in state.torrents().filter(is_due) {
                 let kept = torrent.kept(now);
                 if kept != torrent.record {
@@ -313,7 +314,8 @@ impl Keeper {
 /// last, or it is its turn. At rest only the time of seeding grows, and a kill may take half an hour
 /// of that: else all torrents would be written each minute.
 fn sums_matter(torrent: &Torrent, now: u64, minute: u64) -> bool {
-    let moved = torrent.record.dates.active.is_some_and(|at| now.saturating_sub(at) <= 2 * watch::SAVE);
+    let moved =
+        torrent.record.dates.active.is_some_and(|at| now.saturating_sub(at) <= 2 * watch::SAVE);
     let first = torrent.hash.0.first().copied().unwrap_or_default();
     moved || u64::from(first) % SUMS_TURNS == minute % SUMS_TURNS
 }
