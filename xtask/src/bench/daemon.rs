@@ -1,4 +1,5 @@
-//! A daemon with ten thousand torrents, as its callers see it.
+//! A daemon with ten thousand torrents, as its callers see it; fewer where the system allows too few
+//! open files.
 //!
 //! Decides: the questions, and the time that it rests. Must not know: how it keeps torrents.
 //! Invariant: what is timed is a whole request, from the connection to the last byte.
@@ -51,13 +52,13 @@ const FIELDS: [&str; 20] = [
 
 /// The figures: name, unit in the table, digits, goal and what the goal is of.
 const FIGURES: [(&str, &str, usize, f64, &str); 9] = [
-    ("list qBittorrent", "ms", 0, 300.0, "daemon: ms for 10,000 torrents over qBittorrent's API"),
-    ("list Transmission", "ms", 0, 300.0, "daemon: ms for 20 fields of 10,000 torrents over RPC"),
-    ("list own", "ms", 0, 300.0, "daemon: ms for 10,000 torrents over its own API"),
+    ("list qBittorrent", "ms", 0, 300.0, "daemon: ms for all torrents over qBittorrent's API"),
+    ("list Transmission", "ms", 0, 300.0, "daemon: ms for 20 fields of all torrents over RPC"),
+    ("list own", "ms", 0, 300.0, "daemon: ms for all torrents over its own API"),
     ("maindata idle", "ms", 1, 10.0, "daemon: ms for a maindata when nothing changed"),
     ("maindata change", "ms", 1, 10.0, "daemon: ms for a maindata after a change"),
     ("memory", "KiB each", 1, 12.0, "daemon: KiB a torrent"),
-    ("ready", "s", 2, 2.0, "daemon: seconds from its start with 10,000 torrents until it is ready"),
+    ("ready", "s", 2, 2.0, "daemon: seconds from its start until it is ready"),
     ("rest", "% of a core", 2, 2.0, "daemon: % of a core at rest beside a page"),
     ("events", "KiB", 1, 64.0, "daemon: KiB that a page is sent in 20 s at rest"),
 ];
