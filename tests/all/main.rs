@@ -12,6 +12,7 @@ mod daemon_abuse;
 mod daemon_clients;
 mod daemon_config;
 mod dead_addresses;
+mod debian;
 mod dht;
 mod farewell;
 mod flood;
