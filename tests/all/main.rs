@@ -35,5 +35,6 @@ mod select;
 mod tour;
 mod trackers;
 mod transfer;
+mod why;
 
 type Test = anyhow::Result<()>;
