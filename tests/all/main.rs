@@ -13,6 +13,7 @@ mod daemon_callers;
 mod daemon_clients;
 mod daemon_config;
 mod dead_addresses;
+mod debian;
 mod dht;
 mod farewell;
 mod flood;
@@ -36,5 +37,6 @@ mod select;
 mod tour;
 mod trackers;
 mod transfer;
+mod why;
 
 type Test = anyhow::Result<()>;

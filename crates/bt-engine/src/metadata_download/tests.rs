@@ -183,7 +183,7 @@ fn parts_requested_from_a_peer_that_left_are_requested_from_others_at_once() {
         (vec![0, 1], vec![2, 3])
     );
     metadata_download.received(Time::ZERO, other, 2, 60_000, &[0; 16_384]).unwrap();
-    assert_eq!(metadata_download.ask(Time::ZERO, other), [], "it is asked of a peer");
+    assert!(metadata_download.ask(Time::ZERO, other).is_empty(), "it is asked of a peer");
     // It gives a part that is as long as another size would make it.
     assert_eq!(
         metadata_download.received(Time::ZERO, one, 0, 10, &[1; 10]),
