@@ -9,6 +9,7 @@ mod bench;
 mod beps;
 mod ci;
 mod cost;
+mod dist;
 mod fuzz;
 mod interop;
 mod median;
@@ -62,6 +63,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Every shipped crate, packed as it would be published, and built from that
     Packages,
+    /// What users install, in target/dist: an archive of the program, and a Debian package
+    Dist(dist::Args),
     /// Print the table of docs/beps.md from the mentions in the sources
     Beps,
 }
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Task::Torture(args) => torture::run(&args),
         Task::Fuzz(args) => fuzz::run(&args, &root()),
         Task::Packages => packages::run(&root()),
+        Task::Dist(args) => dist::run(&args, &root()),
         Task::Beps => beps::run(&root()),
     };
     match done {
