@@ -13,6 +13,7 @@ mod daemon_callers;
 mod daemon_clients;
 mod daemon_config;
 mod dead_addresses;
+mod debian;
 mod dht;
 mod farewell;
 mod flood;

@@ -75,6 +75,7 @@ const CHECKS: &[Step] = &[
 
 /// Checks of real processes and of the packages.
 const PROCESSES: &[Step] = &[
+    ("dist", &["run", "--quiet", "--package", "xtask", "--", "dist", "--gnu"]),
     ("processes", &["test", "--package", "bt-tests", "--", "--nocapture", "--test-threads", "2"]),
     ("calls", &["run", "--quiet", "--release", "--package", "xtask", "--", "bench", "--calls"]),
     ("torture", &["run", "--quiet", "--release", "--package", "xtask", "--", "torture", "--short"]),

@@ -35,10 +35,11 @@ pub(super) fn make(made: &Made<'_>) -> Result<PathBuf> {
     for (_, name, script) in pages::completions(&made.program.path)? {
         tree.add(&format!("completions/{name}"), TEXT, &script)?;
     }
+    tree.date(made.epoch)?;
     let path = made.dir.join(format!("{name}.tar.gz"));
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--owner=root:0", "--group=root:0", "--format=ustar"]);
-    tar.arg(format!("--mtime=@{}", made.epoch)).args(["--use-compress-program", "gzip -9n"]);
+    tar.args(["--use-compress-program", "gzip -9n"]);
     tar.arg("--create").arg("--file").arg(&path).arg("-C").arg(workshop.path()).arg(&name);
     said(&mut tar)?;
     Ok(path)

@@ -34,7 +34,8 @@ pub(super) fn make(made: &Made<'_>) -> Result<Option<PathBuf>> {
     control(made, &mut tree)?;
     let name = format!("bt_{VERSION}_{}.deb", made.program.architecture());
     let path = made.dir.join(name);
-    // dpkg-deb sorts the entries, and gives all of them this time where they are newer.
+    tree.date(made.epoch)?;
+    // dpkg-deb sorts the entries; the variable is the time of the package's own parts.
     let mut build = Command::new("dpkg-deb");
     build.env("SOURCE_DATE_EPOCH", made.epoch.to_string());
     build.args(["--root-owner-group", "-Zgzip", "-z9", "--build"]).arg(tree.root()).arg(&path);
@@ -123,7 +124,9 @@ fn changelog(made: &Made<'_>) -> Result<String> {
     }
     changes.push('\n');
     let mut date = Command::new("date");
-    date.env("LC_ALL", "C").args(["--utc", "--rfc-email", "--date"]).arg(format!("@{}", made.epoch));
+    date.env("LC_ALL", "C")
+        .args(["--utc", "--rfc-email", "--date"])
+        .arg(format!("@{}", made.epoch));
     write!(changes, "\n -- {MAINTAINER}  {}", said(&mut date)?)?;
     Ok(changes)
 }

@@ -29,9 +29,7 @@ pub(super) fn man(program: &Path, workshop: &Path) -> Result<Vec<(String, Vec<u8
 }
 
 /// Returns the completions as shells, names and texts.
-pub(super) fn completions(
-    program: &Path,
-) -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
+pub(super) fn completions(program: &Path) -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     let script = |(shell, name): (&'static str, &'static str)| {
         let text = said(Command::new(program).args(["completions", shell]))?;
         Ok((shell, name, text.into_bytes()))

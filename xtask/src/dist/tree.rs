@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The mode of a program and of a directory.
 pub(super) const PROGRAM: u32 = 0o755;
@@ -63,6 +64,15 @@ impl Tree {
     pub(super) fn copy(&mut self, path: &str, mode: u32, from: &Path) -> Result<()> {
         let bytes = fs::read(from).with_context(|| from.display().to_string())?;
         self.add(path, mode, &bytes)
+    }
+
+    /// Gives everything in it the same time, in seconds since 1970.
+    pub(super) fn date(&self, epoch: u64) -> Result<()> {
+        let time = UNIX_EPOCH + Duration::from_secs(epoch);
+        for path in self.files.iter().map(Path::new).flat_map(Path::ancestors) {
+            fs::File::open(self.root.join(path))?.set_modified(time)?;
+        }
+        Ok(())
     }
 
     /// Returns the bytes of its files.
