@@ -37,5 +37,6 @@ mod select;
 mod tour;
 mod trackers;
 mod transfer;
+mod why;
 
 type Test = anyhow::Result<()>;

@@ -225,6 +225,8 @@ fn discovery(torrent: &Torrent, state: &DaemonState, why: &mut Why) {
         _ => "The DHT is off.".into(),
     };
     why.tried.push(dht);
+    let lsd = if settings.lsd { "asked" } else { "not asked" };
+    why.tried.push(format!("The local network is {lsd}."));
     if !settings.pex {
         why.tried.push("Peers are not asked for other peers (PEX is off).".into());
     }

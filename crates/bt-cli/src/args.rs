@@ -8,7 +8,7 @@ mod remote;
 
 pub(crate) use remote::{
     AddArgs, ApiArgs, DaemonArgs, IdsArgs, ImportArgs, InfoArgs, MoveArgs, Order, OtherClient,
-    RemoveArgs, SetArgs, UndoArgs, WatchArgs, WhyArgs,
+    RemoveArgs, SetArgs, USUAL_API, UndoArgs, WatchArgs, WhyArgs,
 };
 
 use crate::addresses::{ListenAddr, PeerAddr, parse_host_port, parse_listen, parse_peer};
@@ -132,8 +132,9 @@ pub(crate) enum Command {
     /// Move the data of a daemon's torrent to another directory
     #[command(after_help = "Examples:\n  bt move 3 /srv/films\n  bt move holiday /mnt/photos")]
     Move(MoveArgs),
-    /// Say why torrents of a daemon are slow or wait, and what would help
-    #[command(after_help = "Examples:\n  bt why\n  bt why 3")]
+    /// Say why torrents of a daemon, of `bt get` and of `bt seed` are slow or wait, and what would
+    /// help
+    #[command(after_help = "Examples:\n  bt why\n  bt why 3\n  bt why --state /srv/bt")]
     Why(WhyArgs),
     /// Take back the last removal without data, move or change of a daemon
     #[command(after_help = "Examples:\n  bt undo\n  bt undo --api http://nas.example:9091")]

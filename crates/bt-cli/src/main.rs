@@ -33,6 +33,7 @@ mod table;
 mod transfer;
 mod trust;
 mod units;
+mod why_socket;
 
 use args::{AnnounceArgs, ApiArgs, Cli, Command, IdsArgs};
 use clap::{CommandFactory as _, Parser as _};
@@ -97,7 +98,7 @@ fn run(command: Command, output: &Output) -> Outcome {
             Command::Remove(args) => commands::remote::remove(args, output).await,
             Command::Set(args) => commands::remote::set(args, output).await,
             Command::Move(args) => commands::remote::move_to(args, output).await,
-            Command::Why(args) => commands::remote::why(args, output).await,
+            Command::Why(args) => commands::why::run(args, output).await,
             Command::Undo(args) => commands::remote::undo(args, output).await,
             Command::Watch(args) => commands::remote::watch(args, output).await,
             Command::Import(args) => commands::import::run(args, output).await,

@@ -16,12 +16,14 @@ use crate::output::Output;
 use crate::progress::Board;
 use crate::signals::{Hangup, Stop};
 use crate::source::Source;
+use crate::why_socket::{Asked, WhySocket};
 use bt_session::dht::{DhtConfig, PUBLIC_ROUTERS};
 use bt_session::{
     AddOptions, IpFilter, Rates, Roots, Session, SessionConfig, SessionSettings, StartError,
     Summary, TorrentHandle,
 };
 use rustix::fs::Access;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -72,6 +74,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         dht: dht(&plan.net.discovery).filter(|_| !plan.torrents.iter().all(is_private)),
         ..SessionConfig::default()
     };
+    let state = config.state_dir.clone();
     let session = Session::start(config).map_err(|error| match error {
         StartError::Listen { ref source, .. } => {
             let advice = exit::listen_advice(source);
@@ -94,7 +97,15 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     }
     let Plan { after, timeout, is_seed, metadata_only, .. } = plan;
     let rules = Rules { after: &after, timeout, is_seed, metadata_only: metadata_only.as_ref() };
-    let end = watch_jobs(&mut jobs, &session, rules, &stop, output, &board).await;
+    let asked = |job: &Job| {
+        let link = job.link().map(str::to_owned);
+        Some(Asked { handle: job.handle.clone()?, link })
+    };
+    let asked: Vec<Asked> = jobs.iter().filter_map(asked).collect();
+    let end = tokio::select! {
+        end = watch_jobs(&mut jobs, &session, rules, &stop, output, &board) => end,
+        never = answer_why(state.as_deref(), &session, &asked) => match never {},
+    };
     board.clear();
     if stop.is_asked() {
         output.event(&Event::Stopped { reason: Some("signal") });
@@ -135,6 +146,20 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
             Err(Failure { told: true, ..failure })
         }
         Some(failure) => Err(Failure { exit: Exit::Partial, told: true, ..failure }),
+    }
+}
+
+/// Tells `bt why` about the torrents. A state directory that takes no socket is no reason to stop.
+async fn answer_why(state: Option<&Path>, session: &Session, torrents: &[Asked]) -> Infallible {
+    match state.map(WhySocket::open) {
+        None => std::future::pending().await,
+        Some(opening) => match opening.await {
+            Ok(socket) => socket.serve(session, torrents).await,
+            Err(error) => {
+                tracing::warn!(%error, "`bt why` cannot ask this process");
+                std::future::pending().await
+            }
+        },
     }
 }
 

@@ -13,6 +13,9 @@ use ipnet::IpNet;
 use std::path::PathBuf;
 use url::Url;
 
+/// Where the daemon is if nothing says so.
+pub(crate) const USUAL_API: &str = "http://127.0.0.1:9091";
+
 /// Where the daemon is.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Daemon")]
@@ -22,7 +25,7 @@ pub(crate) struct ApiArgs {
         long,
         value_name = "URL",
         env = "BT_API",
-        default_value = "http://127.0.0.1:9091",
+        default_value = USUAL_API,
         hide_env_values = true
     )]
     pub(crate) api: Url,
@@ -144,8 +147,14 @@ pub(crate) struct MoveArgs {
 pub(crate) struct WhyArgs {
     /// A number of `bt list`, how an info-hash begins, or a name [default: all that run]
     pub(crate) id: Option<String>,
-    #[command(flatten)]
-    pub(crate) api: ApiArgs,
+    /// The daemon's URL: it is asked, and no other process unless --state is given [default: the
+    /// daemon of this machine, and each `bt get` and `bt seed` of the state directory]
+    #[arg(long, value_name = "URL", env = "BT_API", hide_env_values = true)]
+    pub(crate) api: Option<Url>,
+    /// Where the progress of `bt get` and `bt seed` is remembered [default: $BT_HOME, or bt in
+    /// $XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -17,3 +17,4 @@ pub(crate) mod seed;
 pub(crate) mod show;
 pub(crate) mod tracker;
 pub(crate) mod verify;
+pub(crate) mod why;

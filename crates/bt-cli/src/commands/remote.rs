@@ -1,21 +1,19 @@
 //! The verbs that a daemon carries out: `add`, `list`, `info`, `pause`, `resume`, `check`,
-//! `remove`, `set`, `move`, `why`, `undo`, `watch`.
+//! `remove`, `set`, `move`, `undo`, `watch`.
 //!
 //! Decides: which torrent an ID means, and how rows read.
 //! Must not know: HTTP.
 //! Invariant: an ID that means no torrent, or more than one, changes nothing.
 
 use crate::args::{
-    AddArgs, IdsArgs, InfoArgs, ListArgs, MoveArgs, Order, RemoveArgs, SetArgs, UndoArgs,
-    WatchArgs, WhyArgs,
+    AddArgs, IdsArgs, InfoArgs, ListArgs, MoveArgs, Order, RemoveArgs, SetArgs, UndoArgs, WatchArgs,
 };
 use crate::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::json::{Added, Changed, DaemonList, Info, Reasons, TorrentWhy};
+use crate::json::{Added, Changed, DaemonList, Info};
 use crate::output::Output;
 use crate::screen::Screen;
 use crate::units;
-use bt_api::Why;
 use bt_api::v1::{FileRow, PeerRow, TorrentList, TorrentRow, TrackerRow};
 use bt_piece_store::PathPattern;
 use hyper::Method;
@@ -26,7 +24,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The fewest digits of an info-hash that name a torrent.
-const DIGITS: usize = 8;
+pub(crate) const DIGITS: usize = 8;
 /// Time between two looks of `bt watch`.
 const LOOK: Duration = Duration::from_secs(1);
 /// Most bytes of a torrent file.
@@ -106,7 +104,7 @@ pub(crate) async fn list(args: ListArgs, output: &Output) -> Outcome {
 }
 
 /// Returns the torrents in a state, or with a text in their name.
-async fn rows(client: &Client, filter: Option<&str>) -> Outcome<Vec<TorrentRow>> {
+pub(crate) async fn rows(client: &Client, filter: Option<&str>) -> Outcome<Vec<TorrentRow>> {
     let list: TorrentList = client.get("torrents").await?;
     let text = filter.unwrap_or_default().to_lowercase();
     let passes = |row: &TorrentRow| {
@@ -147,7 +145,8 @@ async fn meant(client: &Client, ids: &[String]) -> Outcome<Vec<TorrentRow>> {
     Ok(all)
 }
 
-fn one<'a>(rows: &'a [TorrentRow], id: &str) -> Outcome<&'a TorrentRow> {
+/// Returns the torrent that an ID means.
+pub(crate) fn one<'a>(rows: &'a [TorrentRow], id: &str) -> Outcome<&'a TorrentRow> {
     let by_number = id.parse().ok().and_then(|id: u64| rows.iter().find(|row| row.id == id));
     if let Some(row) = by_number {
         return Ok(row);
@@ -346,36 +345,6 @@ async fn each(
         output.line(format_args!("{}  {}: {word}", row.id, row.name));
     }
     output.object(&Changed { torrents: torrents.into_iter().map(|row| row.hash).collect() });
-    Ok(())
-}
-
-pub(crate) async fn why(args: WhyArgs, output: &Output) -> Outcome {
-    let client = Client::new(&args.api.api)?;
-    let chosen = match args.id {
-        Some(id) => meant(&client, &[id]).await?,
-        None => {
-            let all = rows(&client, None).await?;
-            all.into_iter().filter(|row| row.state.state != "stopped").collect()
-        }
-    };
-    let mut torrents = Vec::new();
-    for row in chosen {
-        let why: Why = client.get(&format!("torrents/{}/why", row.hash)).await?;
-        output.line(format_args!("{}: {}", row.name, why.summary));
-        for (title, lines) in
-            [("what would help", &why.advice), ("facts", &why.facts), ("tried", &why.tried)]
-        {
-            if !lines.is_empty() {
-                output.line(format_args!("  {title}:"));
-                lines.iter().for_each(|line| output.line(format_args!("    {line}")));
-            }
-        }
-        torrents.push(TorrentWhy { info_hash: row.hash, name: row.name, why });
-    }
-    if torrents.is_empty() {
-        output.note("no torrent runs");
-    }
-    output.object(&Reasons { torrents });
     Ok(())
 }
 

@@ -299,17 +299,19 @@ pub(crate) struct Changed {
     pub(crate) torrents: Vec<String>,
 }
 
-/// `bt why`.
-#[derive(Serialize)]
+/// `bt why`, and the answer of a process that it asks.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Reasons {
     pub(crate) torrents: Vec<TorrentWhy>,
 }
 
 /// Why a torrent is slow or waits.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct TorrentWhy {
     pub(crate) info_hash: String,
     pub(crate) name: String,
+    /// The number of the `bt get` or `bt seed` that works on it; null for a daemon.
+    pub(crate) process: Option<u32>,
     #[serde(flatten)]
     pub(crate) why: Why,
 }
