@@ -14,6 +14,8 @@ use std::borrow::Cow;
 
 /// Most peers that are named one by one.
 const PEERS_MAX: usize = 5;
+/// What helps a torrent without peers.
+const MORE_PEERS: &str = "Wait for peers, or add a tracker or a peer.";
 
 /// Why a torrent is slow or waits.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -53,7 +55,7 @@ impl Why {
 /// Returns why a torrent is slow or waits.
 pub fn why(torrent: &Torrent, details: &Details, state: &DaemonState) -> Why {
     let mut why = main_reason(torrent, state);
-    if matches!(torrent.live.phase, Phase::Downloading | Phase::Metadata(_)) {
+    if torrent.live.phase == Phase::Downloading {
         peers(&details.peers, &mut why);
     }
     if torrent.record.settings.running {
@@ -85,6 +87,9 @@ fn main_reason(torrent: &Torrent, state: &DaemonState) -> Why {
         Phase::Metadata(view) => {
             let mut why = Why::new("metadata", "The metadata of its link is not there yet.");
             why.fact(format!("{} peers are connected that may have it.", view.peers));
+            if view.peers == 0 {
+                why.advise(MORE_PEERS);
+            }
             why
         }
         Phase::Moving => Why::new("moving", "Its data is moving to another directory."),
@@ -129,7 +134,7 @@ fn downloading(torrent: &Torrent) -> Why {
         }
         Some(SlowReason::NoPeers) => {
             let mut why = Why::new("no_peers", "No peer is connected.");
-            why.advise("Wait for peers, or add a tracker or a peer.");
+            why.advise(MORE_PEERS);
             why
         }
         Some(SlowReason::NoData) => {

@@ -23,7 +23,7 @@ const BEGIN: &str = "why-";
 /// How it ends.
 const END: &str = ".sock";
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection, which needs no help of the process, may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Most bytes of an answer.
@@ -89,18 +89,33 @@ impl Drop for WhySocket {
     }
 }
 
-/// Asks every process that has a socket in a state directory. Those that do not answer are left
-/// out; `None` if none answers.
-pub(crate) async fn ask_all(state: &Path) -> Option<Vec<TorrentWhy>> {
-    let mut found = None;
-    for (_, path) in sockets(state).unwrap_or_default() {
-        match tokio::time::timeout(PATIENCE, ask(&path)).await {
-            Ok(Ok(torrents)) => found.get_or_insert_with(Vec::new).extend(torrents),
-            Ok(Err(error)) => tracing::debug!(%error, path = %path.display(), "no answer"),
-            Err(_) => tracing::debug!(path = %path.display(), "no answer in time"),
+/// What the processes of a state directory say.
+#[derive(PartialEq, Eq, Debug, Default)]
+pub(crate) struct Answers {
+    /// Why their torrents are slow or wait; `None` if no process answers.
+    pub(crate) torrents: Option<Vec<TorrentWhy>>,
+    /// The numbers of processes that live and do not answer.
+    pub(crate) silent: Vec<u32>,
+}
+
+/// Asks every process that has a socket in a state directory, all at once.
+pub(crate) async fn ask_all(state: &Path) -> Answers {
+    let ask = |(number, path): (u32, PathBuf)| {
+        let asked = async move { tokio::time::timeout(PATIENCE, ask(&path)).await };
+        (number, tokio::spawn(asked))
+    };
+    let asked: Vec<_> = sockets(state).unwrap_or_default().into_iter().map(ask).collect();
+    let mut answers = Answers::default();
+    for (number, answer) in asked {
+        match answer.await {
+            Ok(Ok(Ok(torrents))) => {
+                answers.torrents.get_or_insert_with(Vec::new).extend(torrents);
+            }
+            Ok(Ok(Err(error))) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            _ => answers.silent.push(number),
         }
     }
-    found
+    answers
 }
 
 async fn ask(path: &Path) -> io::Result<Vec<TorrentWhy>> {
@@ -194,10 +209,11 @@ mod tests {
         let state = tempfile::tempdir().expect("a directory");
         let old = state.path().join("why-1.sock");
         drop(UnixListener::bind(&old).expect("a socket"));
+        assert!(old.exists());
+        assert_eq!(ask_all(state.path()).await, Answers::default());
         let alive = state.path().join("why-2.sock");
         let _other = UnixListener::bind(&alive).expect("a socket");
         fs::write(state.path().join("why-mine.sock"), "").expect("a file");
-        assert!(old.exists() && ask_all(state.path()).await.is_none_or(|all| all.is_empty()));
         let socket = WhySocket::open(state.path()).await.expect("a socket");
         let found = fs::metadata(&socket.path).expect("its socket");
         assert!(found.file_type().is_socket());

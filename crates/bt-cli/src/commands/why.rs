@@ -11,17 +11,20 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::json::{Reasons, TorrentWhy};
 use crate::output::Output;
 use crate::transfer::state_dir;
-use crate::why_socket;
+use crate::why_socket::{self, Answers};
 use bt_api::Why;
 use url::Url;
 
 pub(crate) async fn run(args: WhyArgs, output: &Output) -> Outcome {
     let id = args.id.as_deref();
     // Who names a daemon means no process, unless its state directory is named, too.
-    let processes = match args.api.is_none() || args.state.is_some() {
+    let Answers { torrents: processes, silent } = match args.api.is_none() || args.state.is_some() {
         true => why_socket::ask_all(&state_dir(args.state.as_deref())?).await,
-        false => None,
+        false => Answers::default(),
     };
+    for number in silent {
+        output.note(format_args!("process {number} does not answer"));
+    }
     let daemon = of_daemon(args.api.as_ref(), id, processes.is_some()).await;
     let mut torrents = match daemon {
         Ok(torrents) => torrents,

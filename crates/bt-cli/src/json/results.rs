@@ -306,7 +306,7 @@ pub(crate) struct Reasons {
 }
 
 /// Why a torrent is slow or waits.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct TorrentWhy {
     pub(crate) info_hash: String,
     pub(crate) name: String,
