@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bt_tests::foreign::Libtorrent;
 use bt_tests::{
-    LOOPBACK, Names, PATIENCE, Process, Protocol, RunningDaemon, Seeded, Stage, World, ensure_same,
-    play, random_file,
+    LOOPBACK, Names, PATIENCE, Process, Protocol, RunningDaemon, Seeded, Stage, Surroundings,
+    ensure_same, play, random_file,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fs;
@@ -95,7 +95,7 @@ impl Machine {
     }
 }
 
-impl World for Machine {
+impl Surroundings for Machine {
     fn act(&mut self, act: &str, names: &mut Names) -> Result<()> {
         match act.split(' ').collect::<Vec<_>>()[..] {
             ["the", "seed", "leaves"] => self.seeded.seed.kill(),

@@ -277,7 +277,7 @@ fn a_filtered_peer_is_neither_dialled_nor_accepted() -> Test {
     let added = daemon.api("POST", "torrents", &add)?.json()?;
     let hash = added["torrent"]["hash"].as_str().context("a hash")?.to_owned();
     daemon.wait_torrent(&hash, "the check", |row| row["state"] == "downloading")?;
-    // Whom it does not dial it does not hear, either: the seed dials it in vain.
+    // Whom it does not dial it does not hear, either: it hangs up on the other one.
     let mut get = seeded.get("other", "copy");
     get.args(["--peer", &daemon.peers, "--timeout", "2s"]);
     ensure!(Process::run("other", &mut get, PATIENCE)?.code == Some(0), "it has the seed");

@@ -28,7 +28,9 @@ const HALF_OPEN_MAX: usize = 200;
 
 #[test]
 fn one_seed_among_200_dead_addresses_is_found_in_seconds() -> Test {
-    let Some(world) = World::new()? else { skip!("no network namespaces: not root, or no `ip`") };
+    let Some(world) = Surroundings::new()? else {
+        skip!("no network namespaces: not root, or no `ip`")
+    };
     // The goal is 4 s on a machine that does nothing else.
     let swarms = std::env::var("BT_SWARMS").ok().and_then(|count| count.parse().ok()).unwrap_or(4);
     for swarm in 0..swarms {
@@ -55,7 +57,9 @@ fn one_seed_among_200_dead_addresses_is_found_in_seconds() -> Test {
 
 #[test]
 fn one_seed_among_2000_dead_addresses_is_found_within_half_a_minute() -> Test {
-    let Some(world) = World::new()? else { skip!("no network namespaces: not root, or no `ip`") };
+    let Some(world) = Surroundings::new()? else {
+        skip!("no network namespaces: not root, or no `ip`")
+    };
     let ours = world.ours(0, 2000)?;
     println!(
         "complete after {:.1} s, {} dials under way at most",
@@ -68,7 +72,7 @@ fn one_seed_among_2000_dead_addresses_is_found_within_half_a_minute() -> Test {
 }
 
 /// A seed that every swarm has, and the leechers that look for it.
-struct World {
+struct Surroundings {
     net: Net,
     seed_host: Host,
     stage: Stage,
@@ -83,8 +87,8 @@ struct Fared {
     half_open: usize,
 }
 
-impl World {
-    fn new() -> Result<Option<World>> {
+impl Surroundings {
+    fn new() -> Result<Option<Surroundings>> {
         let Some(net) = Net::new() else { return Ok(None) };
         let seed_host = net.host()?;
         seed_host.take_addresses(&[SEED_AT])?;
@@ -98,7 +102,7 @@ impl World {
             &mut seed_host.inside(&stage.seed("seed", &torrent, &stage.path(""), at)),
         )?;
         listening(&seed)?;
-        Ok(Some(World { net, seed_host, stage, source, _seed: seed }))
+        Ok(Some(Surroundings { net, seed_host, stage, source, _seed: seed }))
     }
 
     fn ours(&self, swarm: u64, dead: usize) -> Result<Fared> {

@@ -80,10 +80,10 @@ fn libtorrent_and_bt_exchange_items() -> Test {
     let got = dht(&stage, &["get", &target], &at)?.expect_code(0)?.last()?;
     assert_eq!((&got["value"], &got["seq"]), (&json!("from libtorrent"), &Value::Null));
 
-    let signing = run("put-mutable", "Hello World!")?;
+    let signing = run("put-mutable", "Hello Surroundings!")?;
     signing.wait_event("stored", PATIENCE)?;
     let got = dht(&stage, &["get", SIGNED_TARGET], &at)?.expect_code(0)?.last()?;
-    assert_eq!((&got["value"], &got["seq"]), (&json!("Hello World!"), &json!(1)));
+    assert_eq!((&got["value"], &got["seq"]), (&json!("Hello Surroundings!"), &json!(1)));
 
     let put = dht(&stage, &["put", "from bt"], &at)?.expect_code(0)?.last()?;
     let target = put["target"].as_str().context("a target")?;

@@ -53,7 +53,7 @@ pub use stage::{LOOPBACK, Protocol, Seeded, Stage, listening};
 pub use tap::{Heard, Tap};
 pub use terminal::{Terminal, TerminalSize};
 pub use tmpfs::SmallDisk;
-pub use transcript::{Names, World, play};
+pub use transcript::{Names, Surroundings, play};
 pub use transfer::{Payload, TransferCost};
 
 /// The hash that names a torrent, and a stream of numbers that is the same for the same seed.

@@ -20,7 +20,7 @@ pub struct MachineCopy {
 }
 
 impl MachineCopy {
-    /// Makes a copy below an empty directory, which costs no time: files are copied when they change.
+    /// Makes a copy below an empty directory. It costs no time: files are copied when they change.
     pub fn new(base: &Path) -> Result<MachineCopy> {
         let root = base.join("root");
         let copy = MachineCopy { base: base.to_path_buf(), root: root.clone() };

@@ -26,7 +26,7 @@ const BOUNDARY: &str = "-----------------------------a4d3c2b1";
 pub type Names = BTreeMap<String, String>;
 
 /// What happens between the requests of a transcript.
-pub trait World {
+pub trait Surroundings {
     /// Does what a line after `***` says.
     fn act(&mut self, act: &str, names: &mut Names) -> Result<()>;
 
@@ -39,7 +39,7 @@ pub fn play(
     text: &str,
     daemon: &RunningDaemon,
     names: &mut Names,
-    world: &mut dyn World,
+    world: &mut dyn Surroundings,
 ) -> Result<()> {
     for step in steps(text)? {
         match step {
@@ -177,7 +177,12 @@ impl Exchange {
         }
     }
 
-    fn play(&self, daemon: &RunningDaemon, names: &mut Names, world: &mut dyn World) -> Result<()> {
+    fn play(
+        &self,
+        daemon: &RunningDaemon,
+        names: &mut Names,
+        world: &mut dyn Surroundings,
+    ) -> Result<()> {
         let request = Request::of(self, names)?;
         let claims = self.claims.iter().map(|line| Claim::parse(&filled(line, names)?));
         let claims = claims.collect::<Result<Vec<_>>>()?;

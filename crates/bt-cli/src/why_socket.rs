@@ -52,7 +52,7 @@ impl WhySocket {
                 fs::remove_file(&path)?;
             }
         }
-        // In a directory of its own nobody else can connect before it has its mode.
+        // In a directory of its own no other user can connect before it has its mode.
         let aside = tempfile::Builder::new().prefix(".why-").tempdir_in(state)?;
         let unready = aside.path().join("s");
         let listener = UnixListener::bind(&unready)?;

@@ -2,7 +2,7 @@
 //!
 //! Decides: the claims that can be written, and when they hold.
 //! Must not know: requests.
-//! Invariant: a claim of what is not there does not hold, but for `is missing`.
+//! Invariant: a claim of what is not there does not hold; `is missing` does.
 
 use super::Names;
 use super::path::find;
@@ -40,7 +40,7 @@ pub(super) enum Compare {
     OneOf,
     /// The object has all these keys.
     Has,
-    /// The list or object has so many entries.
+    /// The list or object has this number of entries.
     Counts,
 }
 

@@ -1,5 +1,5 @@
-//! A daemon with ten thousand torrents, as its callers see it; fewer where the system allows too few
-//! open files.
+//! A daemon with ten thousand torrents, as its callers see it; fewer where the system allows too
+//! few open files.
 //!
 //! Decides: the questions, and the time that it rests. Must not know: how it keeps torrents.
 //! Invariant: what is timed is a whole request, from the connection to the last byte.

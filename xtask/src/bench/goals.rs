@@ -1,7 +1,7 @@
 //! The goals of the data path.
 //!
 //! Decides: which figures have goals, and their limits. Must not know: how they were measured.
-//! Invariant: a goal is a ratio of figures of one run, or a count: never seconds. The exceptions are
+//! Invariant: a goal is a ratio of figures of one run, or a count: never seconds. Exceptions are
 //! the tracker's own work, which is what remains beyond an echo of the same run, and the daemon,
 //! whose callers give up after a time.
 

@@ -112,7 +112,7 @@ fn changelog(made: &Made<'_>) -> Result<String> {
     let mut column = 0;
     for word in ours.flat_map(str::split_whitespace) {
         let begin = match word {
-            // An item of the list, but for the first line after the head.
+            // An item of the list; the first one follows the head at once.
             "-" if column == 0 => "  *",
             "-" => "\n  *",
             _ if column + word.len() >= COLUMNS => "\n    ",

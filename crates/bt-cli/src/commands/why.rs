@@ -2,7 +2,7 @@
 //!
 //! Decides: who is asked, and which torrent an ID means.
 //! Must not know: what is a reason.
-//! Invariant: exit code 8 if nobody answers. A daemon that was not named may be missing.
+//! Invariant: exit code 8 if neither a daemon nor a process answers. A daemon that was not named may be missing.
 
 use crate::args::{USUAL_API, WhyArgs};
 use crate::client::Client;
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: WhyArgs, output: &Output) -> Outcome {
     let mut torrents = match daemon {
         Ok(torrents) => torrents,
         // What a process answers is an answer.
-        Err(failure) if processes.is_none() => return Err(nobody(failure, &args)),
+        Err(failure) if processes.is_none() => return Err(none_answers(failure, &args)),
         Err(failure) => {
             if failure.exit != Exit::Unreachable || args.api.is_some() {
                 output.note(&failure.message);
@@ -72,8 +72,8 @@ async fn of_daemon(api: Option<&Url>, id: Option<&str>, others: bool) -> Outcome
     Ok(torrents)
 }
 
-/// Says that nobody answers, where processes were asked as well.
-fn nobody(failure: Failure, args: &WhyArgs) -> Failure {
+/// Says that no process and no daemon answers, where processes were asked as well.
+fn none_answers(failure: Failure, args: &WhyArgs) -> Failure {
     if failure.exit != Exit::Unreachable || args.api.is_some() && args.state.is_none() {
         return failure;
     }
@@ -91,10 +91,12 @@ fn is_meant(torrent: &TorrentWhy, id: &str) -> bool {
     torrent.name == id || id.len() >= remote::DIGITS && torrent.info_hash.starts_with(&begin)
 }
 
-/// Checks that an ID means one torrent, whoever works on it.
+/// Checks that an ID means one torrent, on which several processes may work.
 fn require_one(torrents: &[TorrentWhy], id: &str) -> Outcome {
     let Some(first) = torrents.first() else {
-        let why = format!("nobody works on a torrent {id}; `bt why` without it shows all");
+        let why = format!(
+            "no daemon and no process that answers has a torrent {id}; `bt why` without it shows all"
+        );
         return Err(Failure::new(Exit::Input, "not_found", why));
     };
     if torrents.iter().any(|other| other.info_hash != first.info_hash) {

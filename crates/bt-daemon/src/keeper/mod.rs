@@ -42,7 +42,7 @@ use tokio::time::Instant;
 
 /// How long the end waits for those who ask the session something.
 const STOP_TIME: Duration = Duration::from_secs(5);
-/// The sums of each torrent are stored once in so many minutes, also at rest.
+/// The sums of each torrent are stored once within this number of minutes, also at rest.
 const SUMS_TURNS: u64 = 30;
 
 /// Keeps the torrents.
@@ -233,8 +233,8 @@ impl Keeper {
         self.store.write(batch).await.map_err(|error| not_stored(&error))
     }
 
-    /// Stores what is kept of torrents, with the sums of this run: of all of them, or of those whose
-    /// sums matter at this minute.
+    /// Stores what is kept of torrents, with the sums of this run: of all of them, or of those
+    /// whose sums matter at this minute.
     async fn save_sums(&self, minute: Option<u64>) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         {
@@ -311,8 +311,8 @@ impl Keeper {
 }
 
 /// Returns whether the sums of a torrent are stored at this minute: payload came or went since the
-/// last, or it is its turn. At rest only the time of seeding grows, and a kill may take half an hour
-/// of that: else all torrents would be written each minute.
+/// last, or it is its turn. At rest only the time of seeding grows, and a kill may take half an
+/// hour of that: else all torrents would be written each minute.
 fn sums_matter(torrent: &Torrent, now: u64, minute: u64) -> bool {
     let moved =
         torrent.record.dates.active.is_some_and(|at| now.saturating_sub(at) <= 2 * watch::SAVE);

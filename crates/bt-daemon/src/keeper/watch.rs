@@ -22,7 +22,8 @@ const LOOK: Duration = Duration::from_millis(400);
 pub(super) const SAVE: u64 = 60;
 /// All trackers are looked at within this many seconds, also those of which nothing is expected.
 const SWEEP: u64 = 240;
-/// The trackers of a torrent are looked at each second until it has done the same for so many.
+/// The trackers of a torrent are looked at each second until it has done the same for this
+/// long.
 const YOUNG: u64 = 30;
 /// Times of the next announce that differ by no more seconds are one: it is read off by the second.
 const SAME_TIME: u64 = 2;
