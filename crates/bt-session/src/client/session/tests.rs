@@ -383,7 +383,6 @@ async fn a_torrent_moves_with_its_data_and_is_not_hashed_again() {
     assert!(named == std::fs::read(from.path().join("a/2")).unwrap());
     assert_eq!(leech.names(), [(2, "a/sub/two".into())].into());
     assert_eq!(leech.files().await[2].path, Path::new("a/sub/two"));
-    // The directory of all files, with what lies in it; and never over another one.
     std::fs::create_dir(new.path().join("y/taken")).unwrap();
     for name in ["taken", "a/b", "..", ""] {
         assert!(leech.rename_top(name).await.is_err(), "{name:?}");
@@ -391,7 +390,6 @@ async fn a_torrent_moves_with_its_data_and_is_not_hashed_again() {
     assert_eq!(leech.rename_top("b").await.unwrap().pieces_done, 406);
     assert!(std::fs::read(new.path().join("y/b/sub/two")).unwrap() == named);
     assert!(new.path().join("y/b/mine").exists() && !new.path().join("y/a").exists());
-    // Its names are enough to find it again.
     let options = AddOptions { names: leech.names(), ..AddOptions::new(new.path().join("y")) };
     leecher.remove(&leech).await;
     let leech = leecher.add(&torrent, options).unwrap();
