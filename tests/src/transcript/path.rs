@@ -36,7 +36,10 @@ pub(super) fn find<'a>(value: &'a Value, path: &str) -> Result<Option<&'a Value>
 fn one<'a>(list: &'a Value, key: &str, wanted: &str) -> Option<&'a Value> {
     list.as_array()?.iter().find(|entry| match entry.get(key) {
         Some(Value::String(text)) => text == wanted,
-        Some(value) => value.to_string() == wanted,
+        Some(value) => {
+            let text = value.to_string();
+            text == wanted
+        }
         None => false,
     })
 }

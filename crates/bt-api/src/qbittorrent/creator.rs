@@ -88,11 +88,20 @@ fn row(task: &Creation) -> Value {
         _ => String::new(),
     };
     let wish = &task.wish;
-    let mut row = json!({
+    let (status, progress, piece_length, why) = match &task.standing {
+        CreationStanding::Queued => ("Queued", None, None, None),
+        CreationStanding::Running(progress) => {
+            ("Running", Some((progress * 100.0) as i64), None, None)
+        }
+        CreationStanding::Done(_, length) => ("Finished", Some(100), Some(*length), None),
+        CreationStanding::Failed(why) => ("Failed", None, None, Some(why.clone())),
+    };
+    let file = wish.file.as_ref().map(|path| path.to_string_lossy());
+    let row = json!({
         "taskID": task.id,
         "sourcePath": wish.source.to_string_lossy(),
-        "torrentFilePath": wish.file.as_ref().map_or_else(String::new, |p| p.to_string_lossy().into()),
-        "pieceSize": wish.piece_length.unwrap_or(0),
+        "torrentFilePath": file.unwrap_or_default(),
+        "pieceSize": piece_length.or(wish.piece_length).unwrap_or(0),
         "private": wish.private,
         "timeAdded": time(asked),
         "timeStarted": time(begun),
@@ -102,22 +111,13 @@ fn row(task: &Creation) -> Value {
         "comment": wish.comment.clone().unwrap_or_default(),
         "source": wish.source_field.clone().unwrap_or_default(),
         "format": "v1",
+        "status": status,
+        "progress": progress,
+        "errorMessage": why,
     });
-    let (status, progress) = match &task.standing {
-        CreationStanding::Queued => ("Queued", None),
-        CreationStanding::Running(progress) => ("Running", Some((progress * 100.0) as i64)),
-        CreationStanding::Done(_, piece_length) => {
-            row["pieceSize"] = (*piece_length).into();
-            ("Finished", Some(100))
-        }
-        CreationStanding::Failed(why) => {
-            row["errorMessage"] = why.clone().into();
-            ("Failed", None)
-        }
-    };
-    row["status"] = status.into();
-    if let Some(progress) = progress {
-        row["progress"] = progress.into();
+    // What is not known is not there.
+    match row {
+        Value::Object(row) => row.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        row => row,
     }
-    row
 }

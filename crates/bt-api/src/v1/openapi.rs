@@ -214,22 +214,21 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let parameters: Vec<Value> = in_path.chain(in_query).collect();
     let content = |schema: Schema| json!({ "application/json": { "schema": schema } });
     let (status, shape) = operation.answer;
-    let mut answer = json!({ "description": "Done." });
-    if let Some(shape) = shape {
-        answer["content"] = content(shape(generator));
+    let shaped = |shape: Option<Shape>, generator: &mut SchemaGenerator| {
+        shape.map_or_else(|| json!({}), |shape| content(shape(generator)))
+    };
+    let answer = json!({ "description": "Done.", "content": shaped(shape, generator) });
+    let refusal = json!({ "description": "It cannot be done: `error` says why." });
+    let mut described = Map::from_iter([
+        ("summary".to_owned(), operation.summary.into()),
+        ("parameters".to_owned(), parameters.into()),
+        ("responses".to_owned(), json!({ status.to_string(): answer, "default": refusal })),
+    ]);
+    if operation.body.is_some() {
+        let body = json!({ "content": shaped(operation.body, generator) });
+        described.insert("requestBody".into(), body);
     }
-    let mut described = json!({
-        "summary": operation.summary,
-        "parameters": parameters,
-        "responses": {
-            status.to_string(): answer,
-            "default": { "description": "It cannot be done: `error` says why." },
-        },
-    });
-    if let Some(body) = operation.body {
-        described["requestBody"] = json!({ "content": content(body(generator)) });
-    }
-    described
+    described.into()
 }
 
 /// Returns the paths and methods that are described, for a test of who serves them.

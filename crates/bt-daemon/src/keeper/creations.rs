@@ -141,10 +141,9 @@ fn make(wish: &CreationWish, progress: &Progress) -> Result<Created, String> {
     };
     let created = create_torrent(&wish.source, &options, progress);
     let created = created.map_err(|error| error.to_string())?;
-    match &wish.file {
-        Some(file) => write(file, &created.bytes)
-            .map_err(|error| format!("cannot write {}: {error}", file.display()))?,
-        None => {}
+    if let Some(file) = &wish.file {
+        write(file, &created.bytes)
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     Ok(created)
 }
