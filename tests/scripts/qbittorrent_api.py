@@ -212,7 +212,8 @@ client.transfer_set_upload_limit(0)
 assert client.transfer_upload_limit() == 0
 client.transfer_toggle_speed_limits_mode()
 assert client.transfer_speed_limits_mode() == "0" and client.transfer.info.dl_rate_limit == 1000
-refused(qbittorrentapi.Conflict409Error, lambda: client.transfer_ban_peers(peers="192.0.2.1:1"))
+client.transfer_ban_peers(peers="192.0.2.1:1")
+assert "192.0.2.1" in client.app_preferences().banned_IPs
 client.log_main()
 client.log_peers()
 assert client.search_plugins() == [] and client.search_status() == []

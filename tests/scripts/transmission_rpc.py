@@ -7,10 +7,7 @@ import time
 import transmission_rpc
 
 # What is not called, and why.
-EXPLAINED = {
-    "get_group": "bandwidth groups are not there yet",
-    "set_group": "bandwidth groups are not there yet",
-}
+EXPLAINED = {}
 # What a torrent is asked for besides: not properties.
 METHODS = {"get", "get_files", "format_eta"}
 
@@ -113,6 +110,11 @@ assert session.peer_limit_global == 99 and session.download_dir
 assert client.free_space(data) > 0
 assert client.port_test() in (True, False)
 assert client.get_groups() == {}
+client.set_group("slow", speed_limit_down=50, speed_limit_down_enabled=True)
+assert client.get_group("slow").speed_limit_down == 50 and set(client.get_groups()) == {"slow"}
+assert client.get_group("none") is None
+client.change_torrent(ident, group="slow")
+assert one().group == "slow"
 assert client.session_stats().torrent_count == 1
 client.remove_torrent(ident, delete_data=True)
 assert client.get_torrents() == []

@@ -34,13 +34,10 @@ pub(super) fn find<'a>(value: &'a Value, path: &str) -> Result<Option<&'a Value>
 
 /// Finds the entry of a list whose key has this text or number.
 fn one<'a>(list: &'a Value, key: &str, wanted: &str) -> Option<&'a Value> {
+    let number = serde_json::from_str::<Value>(wanted).ok();
     list.as_array()?.iter().find(|entry| match entry.get(key) {
         Some(Value::String(text)) => text == wanted,
-        Some(value) => {
-            let text = value.to_string();
-            text == wanted
-        }
-        None => false,
+        value => value.is_some() && value == number.as_ref(),
     })
 }
 
