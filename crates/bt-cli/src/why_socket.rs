@@ -10,8 +10,9 @@ use crate::source;
 use bt_api::{DaemonState, Details, Phase, Record, Torrent, why};
 use bt_session::{Session, TorrentHandle, TorrentState, TrackerView};
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,7 +56,8 @@ impl WhySocket {
         // In a directory of its own no other user can connect before it has its mode.
         let aside = tempfile::Builder::new().prefix(".why-").tempdir_in(state)?;
         let unready = aside.path().join("s");
-        let listener = UnixListener::bind(&unready)?;
+        let dir = File::open(aside.path())?;
+        let listener = UnixListener::bind(short(&dir, &unready))?;
         fs::set_permissions(&unready, Permissions::from_mode(0o600))?;
         let path = state.join(format!("{BEGIN}{}{END}", std::process::id()));
         fs::rename(&unready, &path)?;
@@ -119,7 +121,7 @@ pub(crate) async fn ask_all(state: &Path) -> Answers {
 }
 
 async fn ask(path: &Path) -> io::Result<Vec<TorrentWhy>> {
-    let stream = UnixStream::connect(path).await?;
+    let stream = connect(path).await?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut bytes).await?;
     Ok(serde_json::from_slice::<Reasons>(&bytes)?.torrents)
@@ -140,9 +142,22 @@ fn sockets(state: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     Ok(found)
 }
 
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let dir = File::open(path.parent().unwrap_or(Path::new(".")))?;
+    UnixStream::connect(short(&dir, path)).await
+}
+
+/// Returns a path of a socket in an open directory: the system takes 107 bytes of one at most, and
+/// a state directory may be longer.
+fn short(dir: &File, path: &Path) -> PathBuf {
+    Path::new("/proc/self/fd")
+        .join(dir.as_raw_fd().to_string())
+        .join(path.file_name().unwrap_or_default())
+}
+
 /// Returns whether no process listens at a socket.
 async fn is_dead(path: &Path) -> bool {
-    let connected = tokio::time::timeout(CONNECT, UnixStream::connect(path)).await;
+    let connected = tokio::time::timeout(CONNECT, connect(path)).await;
     matches!(connected, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
@@ -206,13 +221,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_is_the_users_alone_and_one_of_the_dead_is_removed() {
-        let state = tempfile::tempdir().expect("a directory");
+        // Longer than the path of a socket may be.
+        let state = tempfile::Builder::new().prefix(&"long".repeat(40)).tempdir();
+        let state = state.expect("a directory");
+        let dir = File::open(state.path()).expect("a directory");
         let old = state.path().join("why-1.sock");
-        drop(UnixListener::bind(&old).expect("a socket"));
+        drop(UnixListener::bind(short(&dir, &old)).expect("a socket"));
         assert!(old.exists());
         assert_eq!(ask_all(state.path()).await, Answers::default());
         let alive = state.path().join("why-2.sock");
-        let _other = UnixListener::bind(&alive).expect("a socket");
+        let _other = UnixListener::bind(short(&dir, &alive)).expect("a socket");
         fs::write(state.path().join("why-mine.sock"), "").expect("a file");
         let socket = WhySocket::open(state.path()).await.expect("a socket");
         let found = fs::metadata(&socket.path).expect("its socket");

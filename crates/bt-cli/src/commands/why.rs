@@ -2,8 +2,8 @@
 //!
 //! Decides: who is asked, and which torrent an ID means.
 //! Must not know: what is a reason.
-//! Invariant: exit code 8 if neither a daemon nor a process answers. A daemon that was not named is
-//! not missed.
+//! Invariant: exit code 8 if neither a daemon nor a process answers. A daemon that was not named
+//! may be missing.
 
 use crate::args::{USUAL_API, WhyArgs};
 use crate::client::Client;
