@@ -12,6 +12,7 @@ mod client;
 mod compare;
 mod daemon;
 mod data;
+mod descriptors;
 mod fixture;
 mod interop;
 mod machine;
@@ -40,6 +41,7 @@ pub use client::{Bt, Client, ClientConfig, ClientProgress, PeersFrom, Running, d
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use daemon::{RawAnswer, RunningDaemon};
 pub use data::{mib, random_bytes, random_file, tree};
+pub use descriptors::allow_descriptors;
 pub use fixture::Fixture;
 pub use interop::{Guest, Meeting};
 pub use machine::MachineCopy;
