@@ -15,7 +15,7 @@ use bt_types::InfoHash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// One thing that the daemon shall do.
@@ -65,6 +65,8 @@ pub enum Command {
     RemoveTags(BTreeSet<String>),
     /// Change feeds and their rules.
     Rss(RssCommand),
+    /// Have nothing more to do with these addresses.
+    Ban(Vec<IpAddr>),
     /// Fetch the blocklist now.
     UpdateBlocklist,
     /// Make a torrent of data on the daemon's machine.
@@ -124,6 +126,9 @@ pub enum AddSource {
     Bytes(Vec<u8>),
     /// A magnet link, or the URL of a torrent file.
     Link(String),
+    /// The same, as the server at this address names it: it leads to no other network than the
+    /// server's.
+    Heard(String, Option<IpAddr>),
     /// A torrent file on the daemon's machine.
     Path(PathBuf),
 }

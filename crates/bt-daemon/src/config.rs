@@ -229,6 +229,9 @@ pub enum DaemonError {
     /// The certificate or its key cannot be used.
     #[error("the certificate of the API cannot be used: {0}")]
     Tls(String),
+    /// A list of addresses that are kept out cannot be read.
+    #[error("a list of addresses that are kept out cannot be read: {0}")]
+    IpFilter(String),
     /// What the configuration says of the settings is not valid.
     #[error("the settings of the configuration are not valid: {0}")]
     Settings(String),

@@ -87,6 +87,16 @@ impl ConfigFile {
         for path in paths.chain(watched) {
             *path = dir.join(&path);
         }
+        for folder in &file.watch {
+            let category = &folder.category;
+            if !category.is_empty() && !bt_api::is_category(category) {
+                return Err(format!("watch: {category:?} cannot be a category"));
+            }
+            let is_tag = |tag: &&String| !tag.trim().is_empty() && !tag.contains(',');
+            if let Some(tag) = folder.labels.iter().find(|tag| !is_tag(tag)) {
+                return Err(format!("watch: {tag:?} cannot be a label"));
+            }
+        }
         nulled(&mut file.settings);
         check_settings(&file.settings)?;
         Ok(file)
@@ -232,6 +242,7 @@ mod tests {
             ("[settings]\nprogram = \"/bin/sh\"", "program"),
             ("[hooks]\ndone = \"rm -rf\"", "line 2"),
             ("api = ", "line 1"),
+            ("[[watch]]\ndir = \"x\"\ncategory = \"../x\"", "category"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");

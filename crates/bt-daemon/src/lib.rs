@@ -80,7 +80,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Returns whether its tasks go on: one that looked at its torrents within the last minute.
+    /// Returns whether its tasks ran within the last minute.
     pub fn is_alive(&self) -> bool {
         self.keeper.is_alive()
     }

@@ -26,6 +26,10 @@ const LIST: Duration = Duration::from_secs(30);
 const WHOLE_AFTER: Duration = Duration::from_secs(10);
 /// Most files of a directory that are added at one look.
 const FILES_MAX: usize = 1000;
+/// Most bytes of a torrent file.
+const TORRENT_MAX: u64 = 32 << 20;
+/// Most files of one name that were added.
+const NAMES_MAX: u32 = 1000;
 /// Most bytes of a file with a link.
 const LINK_MAX: u64 = 64 << 10;
 
@@ -56,8 +60,8 @@ async fn follow(keeper: &Arc<Keeper>, folders: Vec<WatchFolder>) {
             let changed = changed.ok();
             let is_due = seen.listed.is_none_or(|listed| listed.elapsed() >= LIST);
             if is_due || seen.waits || changed != seen.changed {
-                let waits = look(keeper, folder).await;
-                *seen = Seen { changed, listed: Some(Instant::now()), waits };
+                seen.waits = look(keeper, folder, &mut seen.added).await;
+                (seen.changed, seen.listed) = (changed, Some(Instant::now()));
             }
         }
         tokio::time::sleep(LOOK).await;
@@ -72,6 +76,8 @@ struct Seen {
     listed: Option<Instant>,
     /// A file in it may still be written.
     waits: bool,
+    /// What was added and could be neither renamed nor deleted, as it was then.
+    added: HashMap<PathBuf, SystemTime>,
 }
 
 /// What a file in a directory is.
@@ -92,11 +98,20 @@ fn kind(path: &Path) -> Option<Kind> {
 }
 
 /// Adds what lies in a directory; returns whether something in it is to be tried again.
-async fn look(keeper: &Arc<Keeper>, folder: &WatchFolder) -> bool {
+async fn look(
+    keeper: &Arc<Keeper>,
+    folder: &WatchFolder,
+    stays: &mut HashMap<PathBuf, SystemTime>,
+) -> bool {
     let dir = folder.dir.clone();
     let found = tokio::task::spawn_blocking(move || list(&dir)).await.unwrap_or_default();
     let mut waits = found.len() >= FILES_MAX;
-    for (path, (kind, age)) in found {
+    stays.retain(|path, _| found.contains_key(path));
+    for (path, (kind, modified)) in found {
+        if stays.get(&path) == Some(&modified) {
+            continue;
+        }
+        let age = SystemTime::now().duration_since(modified).unwrap_or(Duration::ZERO);
         let added = add(keeper, folder, &path, kind).await;
         let done = match added {
             Ok(()) if folder.delete => tokio::fs::remove_file(&path).await,
@@ -116,21 +131,21 @@ async fn look(keeper: &Arc<Keeper>, folder: &WatchFolder) -> bool {
             }
         };
         if let Err(error) = done {
-            tracing::error!(file = %path.display(), %error, "a watched file cannot be renamed");
+            tracing::error!(file = %path.display(), %error, "a watched file stays");
+            stays.insert(path, modified);
         }
     }
     waits
 }
 
-/// Returns the files to add, with their kind and the time since they changed.
-fn list(dir: &Path) -> HashMap<PathBuf, (Kind, Duration)> {
+/// Returns the files to add, with their kind and the time of their last change.
+fn list(dir: &Path) -> HashMap<PathBuf, (Kind, SystemTime)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
     let file = |entry: std::fs::DirEntry| {
         let (path, data) = (entry.path(), entry.metadata().ok()?);
-        let age = SystemTime::now().duration_since(data.modified().ok()?).unwrap_or(Duration::ZERO);
         (data.is_file() && data.len() > 0).then_some(())?;
         let kind = kind(&path)?;
-        Some((path, (kind, age)))
+        Some((path, (kind, data.modified().ok()?)))
     };
     entries.filter_map(file).take(FILES_MAX).collect()
 }
@@ -143,10 +158,13 @@ async fn add(
     kind: Kind,
 ) -> Result<(), Fault> {
     let source = match kind {
-        Kind::Torrent => AddSource::Path(path.to_owned()),
+        Kind::Torrent => AddSource::Bytes(read(path, TORRENT_MAX).await?),
         Kind::Link => {
-            let link = link(path).await;
-            AddSource::Link(link.map_err(|why| Fault::new(FaultKind::Invalid, why))?)
+            let bytes = read(path, LINK_MAX).await?;
+            let text = String::from_utf8_lossy(&bytes);
+            let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+            let none = || Fault::new(FaultKind::Invalid, "it has no link");
+            AddSource::Link(line.ok_or_else(none)?.to_owned())
         }
     };
     let patch = TorrentPatch {
@@ -159,21 +177,31 @@ async fn add(
     keeper.run(Command::Add(Box::new(add))).await.map(drop)
 }
 
-async fn link(path: &Path) -> Result<String, String> {
-    let length = tokio::fs::metadata(path).await.map_err(|error| error.to_string())?.len();
-    if length > LINK_MAX {
-        return Err("it is too long for a link".into());
+/// Reads a file. One that cannot be read now is no less a torrent.
+async fn read(path: &Path, most: u64) -> Result<Vec<u8>, Fault> {
+    let disk = |error: io::Error| Fault::new(FaultKind::Disk, error.to_string());
+    if tokio::fs::metadata(path).await.map_err(disk)?.len() > most {
+        return Err(Fault::new(FaultKind::Invalid, "it is too long"));
     }
-    let text = tokio::fs::read_to_string(path).await.map_err(|error| error.to_string())?;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    line.map(str::to_owned).ok_or_else(|| "it has no link".into())
+    tokio::fs::read(path).await.map_err(disk)
 }
 
+/// Gives a file another ending, never the name of another file.
 async fn rename(path: &Path, ending: &str) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    tokio::fs::rename(path, name).await
+    let name = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".");
+        name.push(ending);
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        PathBuf::from(name)
+    };
+    let free = (0..NAMES_MAX).map(name).find(|name| name.symlink_metadata().is_err());
+    match free {
+        Some(free) => tokio::fs::rename(path, free).await,
+        None => Err(io::ErrorKind::AlreadyExists.into()),
+    }
 }
 
 #[cfg(test)]

@@ -124,25 +124,35 @@ enum Line {
 }
 
 fn range(line: &str) -> Option<Line> {
-    if let Some((addresses, rest)) = line.split_once(',') {
-        let (from, to) = addresses.split_once('-')?;
-        let level: u32 = rest.split(',').next()?.trim().parse().ok()?;
-        let (from, to) = (padded(from)?, padded(to)?);
-        return ordered(from, to).map(|blocked| match level {
-            ALLOWED_LEVEL.. => Line::Allowed,
-            _ => blocked,
-        });
-    }
-    if let Some((ip, bits)) = line.split_once('/') {
-        return network(ip.trim().parse().ok()?, bits.trim().parse().ok()?);
-    }
-    if let Ok(ip) = line.parse::<IpAddr>() {
-        return Some(Line::Blocked(ip, ip));
-    }
-    // A name may have colons and dashes: the addresses are what is behind the last colon.
-    let addresses = line.rsplit_once(':').map_or(line, |(_, addresses)| addresses);
+    // A name may have commas, slashes, colons and dashes: what is no other form may be P2P text.
+    emule(line).or_else(|| single(line)).or_else(|| p2p(line))
+}
+
+/// Reads `FROM - TO , LEVEL , NAME`.
+fn emule(line: &str) -> Option<Line> {
+    let (addresses, rest) = line.split_once(',')?;
     let (from, to) = addresses.split_once('-')?;
-    ordered(padded(from)?, padded(to)?)
+    let level: u32 = rest.split(',').next()?.trim().parse().ok()?;
+    let blocked = ordered(padded(from)?, padded(to)?)?;
+    Some(if level >= ALLOWED_LEVEL { Line::Allowed } else { blocked })
+}
+
+/// Reads an address or a network.
+fn single(line: &str) -> Option<Line> {
+    match line.split_once('/') {
+        Some((ip, bits)) => network(ip.trim().parse().ok()?, bits.trim().parse().ok()?),
+        None => line.parse().ok().map(|ip| Line::Blocked(ip, ip)),
+    }
+}
+
+/// Reads `NAME:FROM-TO`, or `FROM-TO`.
+fn p2p(line: &str) -> Option<Line> {
+    let (before, to) = line.rsplit_once('-')?;
+    let to = padded(to)?;
+    // An IPv6 address has colons itself: the longest end that is an address is the first one.
+    let ends = before.match_indices(':').filter_map(|(at, _)| before.get(at + 1..));
+    let from = std::iter::once(before).chain(ends).find_map(padded)?;
+    ordered(from, to)
 }
 
 /// Parses an IPv4 address whose numbers may have zeros before them, as eMule writes them, or an
@@ -210,9 +220,11 @@ mod tests {
         let text = "# a comment\n\nSome: name - of one:1.2.3.4-1.2.3.9\n\
                     005.006.007.000 - 005.006.007.255 , 100 , eMule\n\
                     9.9.9.0 - 9.9.9.9 , 200 , allowed\n10.0.0.0/8\n192.0.2.1\n\
-                    2001:db8::/32\nname:2.0.0.9-2.0.0.1\nnonsense\n";
+                    2001:db8::/32\nname:2.0.0.9-2.0.0.1\nnonsense\n\
+                    Foo, Inc:66.0.0.1-66.0.0.2\nAS/400 - x:67.0.0.1-67.0.0.2\n\
+                    Six:2001:dba::1-2001:dba::9\n";
         let (filter, unknown) = IpFilter::parse(text);
-        assert_eq!((filter.len(), unknown), (5, 2));
+        assert_eq!((filter.len(), unknown), (8, 2));
         for (ip, expected) in [
             ("1.2.3.3", false),
             ("1.2.3.4", true),
@@ -226,6 +238,10 @@ mod tests {
             ("::ffff:192.0.2.1", true),
             ("2001:db8:ffff::1", true),
             ("2001:db9::", false),
+            ("66.0.0.2", true),
+            ("67.0.0.1", true),
+            ("2001:dba::5", true),
+            ("2001:dba::10", false),
         ] {
             assert_eq!(filter.has(ip.parse().expect("an address")), expected, "{ip}");
         }

@@ -71,9 +71,7 @@ fn set_transfer(action: &str, form: &Form, state: &DaemonState) -> Option<Planne
         "banPeers" => {
             let named = form.list("peers", '|');
             let named = named.iter().filter_map(|peer| peer.parse::<SocketAddr>().ok());
-            let mut banned = state.settings.blocklist.banned.clone();
-            banned.extend(named.map(|peer| peer.ip().to_canonical()));
-            patch(json!({ "blocklist": { "banned": banned } }))
+            commands(vec![Command::Ban(named.map(|peer| peer.ip().to_canonical()).collect())])
         }
         _ => None,
     }

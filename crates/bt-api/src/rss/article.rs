@@ -39,7 +39,9 @@ pub struct Article {
 
 /// Reads a feed: its title, when it changed, and its articles, the newest first.
 pub fn parse_feed(bytes: &[u8]) -> Result<(String, String, Vec<Article>), String> {
-    let feed = feed_rs::parser::parse(bytes).map_err(|error| format!("it is no feed: {error}"))?;
+    // What has no id of its own gets one by what it leads to, below.
+    let parser = feed_rs::parser::Builder::new().id_generator(|_, _, _| String::new()).build();
+    let feed = parser.parse(bytes).map_err(|error| format!("it is no feed: {error}"))?;
     let title = feed.title.map(|text| cut(&text.content, TITLE_MAX)).unwrap_or_default();
     let built = feed.updated.or(feed.published).map(|time| time.to_rfc2822()).unwrap_or_default();
     let articles = feed.entries.into_iter().take(ARTICLES_MAX).map(article).collect();
@@ -69,9 +71,11 @@ fn article(entry: feed_rs::model::Entry) -> Article {
     let page = entry.links.iter().find(|link| link.rel.as_deref() != Some("enclosure"));
     let text = entry.summary.map(|text| text.content);
     let text = text.or_else(|| entry.content.and_then(|content| content.body));
+    let title = entry.title.map(|text| cut(&text.content, TITLE_MAX)).unwrap_or_default();
+    let id = if entry.id.is_empty() { format!("{torrent_url} {title}") } else { entry.id };
     Article {
-        id: cut(&entry.id, LINK_MAX),
-        title: entry.title.map(|text| cut(&text.content, TITLE_MAX)).unwrap_or_default(),
+        id: cut(&id, LINK_MAX),
+        title,
         date: entry.published.or(entry.updated).map(|time| time.to_rfc2822()).unwrap_or_default(),
         // A link that was cut leads nowhere.
         torrent_url: if torrent_url.len() > LINK_MAX { String::new() } else { torrent_url },
@@ -99,6 +103,8 @@ mod tests {
         </item>
         <item><title>Two</title><guid>g2</guid><link>magnet:?xt=urn:btih:aa</link></item>
         <item><title>Three</title><link>http://site.example/download/3</link></item>
+        <item><title>Four</title>
+          <enclosure url="http://site.example/4.torrent" type="application/x-bittorrent"/></item>
         </channel></rss>"#;
 
     #[test]
@@ -110,6 +116,7 @@ mod tests {
             ("One <script>", "http://site.example/1.torrent"),
             ("Two", "magnet:?xt=urn:btih:aa"),
             ("Three", "http://site.example/download/3"),
+            ("Four", "http://site.example/4.torrent"),
         ];
         assert_eq!(found, expected);
         assert_eq!(articles[0].date, "Mon, 30 Nov 2026 08:00:00 +0000");

@@ -16,6 +16,7 @@ use crate::fault::{Fault, FaultKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Most feeds and folders.
 pub const FEEDS_MAX: usize = 500;
@@ -54,10 +55,28 @@ pub struct Feed {
     pub articles: Vec<Article>,
     /// When it was last fetched, in seconds since 1970; 0 for never.
     pub fetched: u64,
+    /// The ids of its last answer that are not among the articles: they are not new when they come
+    /// again.
+    pub known: Vec<String>,
+    /// The server of the last answer: what its articles name, it names.
+    pub server: Option<IpAddr>,
     /// Why that failed.
     pub trouble: Option<String>,
     /// What its server calls this version: an entity tag and a date, to ask for newer ones only.
     pub version: (Option<String>, Option<String>),
+}
+
+/// An article that a rule wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// The uid of its feed.
+    pub feed: String,
+    /// The server that named it.
+    pub server: Option<IpAddr>,
+    /// The article.
+    pub article: Article,
+    /// The name of the rule.
+    pub rule: String,
 }
 
 /// What is wanted of feeds.
@@ -214,7 +233,12 @@ impl Rss {
                     return Err(conflict("a rule has a name, and there are at most 1,000"));
                 }
                 rule.check().map_err(|why| Fault::new(FaultKind::Invalid, why))?;
-                self.rules.insert(name, *rule);
+                // Who changes a rule may know an earlier state of what it remembers, or none.
+                let rule = match self.rules.get(&name) {
+                    Some(now) => rule.remembering(now),
+                    None => *rule,
+                };
+                self.rules.insert(name, rule);
             }
             RssCommand::RenameRule { name, to } => {
                 if to.trim().is_empty() || self.rules.contains_key(&to) {
@@ -240,17 +264,21 @@ impl Rss {
         };
         let (title, built, articles) = parsed;
         (feed.title, feed.built, feed.trouble) = (title, built, None);
-        let known: BTreeSet<String> = feed.articles.iter().map(|a| a.id.clone()).collect();
+        let known: BTreeSet<&String> =
+            feed.articles.iter().map(|article| &article.id).chain(&feed.known).collect();
+        let all: Vec<String> = articles.iter().map(|article| article.id.clone()).collect();
         let fresh: Vec<Article> = articles.into_iter().filter(|a| !known.contains(&a.id)).collect();
         let ids = fresh.iter().map(|article| article.id.clone()).collect();
         feed.articles.splice(0..0, fresh);
         feed.articles.truncate(max.clamp(1, ARTICLES_MAX));
+        let kept: BTreeSet<&String> = feed.articles.iter().map(|article| &article.id).collect();
+        feed.known = all.into_iter().filter(|id| !kept.contains(id)).collect();
         ids
     }
 
-    /// Returns the unread articles that rules want now, in seconds since 1970, each with the name
-    /// of the first rule by priority.
-    pub fn wanted(&self, now: u64, repacks: bool) -> Vec<(Article, String)> {
+    /// Returns the unread articles that rules want now, in seconds since 1970, by priority of the
+    /// first rule that wants each.
+    pub fn wanted(&self, now: u64, repacks: bool) -> Vec<Wanted> {
         let mut rules: Vec<_> = self.rules.iter().collect();
         rules.sort_by_key(|(name, rule)| (rule.priority, (*name).clone()));
         let matchers: Vec<_> = rules
@@ -264,10 +292,27 @@ impl Rss {
                 let rule = matchers.iter().find(|(_, rule, matcher)| {
                     rule.affected_feeds.contains(&feed.url) && matcher.wants(&article.title)
                 });
-                wanted.extend(rule.map(|(name, ..)| (article.clone(), (*name).clone())));
+                wanted.extend(rule.map(|(name, ..)| Wanted {
+                    feed: feed.uid.clone(),
+                    server: feed.server,
+                    article: article.clone(),
+                    rule: (*name).clone(),
+                }));
             }
         }
         wanted
+    }
+
+    /// Returns whether an article that was wanted still is.
+    pub fn still_wants(&self, wanted: &Wanted, now: u64, repacks: bool) -> bool {
+        let feed = self.feeds.values().find(|feed| feed.uid == wanted.feed);
+        let is_unread = |feed: &Feed| {
+            feed.articles.iter().any(|article| article.id == wanted.article.id && !article.is_read)
+        };
+        let rule = self.rules.get(&wanted.rule);
+        let matcher = rule.and_then(|rule| rule.matcher(now, repacks));
+        feed.is_some_and(is_unread)
+            && matcher.is_some_and(|matcher| matcher.wants(&wanted.article.title))
     }
 
     /// Returns the titles that a rule wants, by feed title, read ones included.
@@ -286,16 +331,15 @@ impl Rss {
             .collect()
     }
 
-    /// Notes that a rule's article was added.
-    pub fn note_added(&mut self, article: &str, rule: &str, now: u64) {
-        let all = self.feeds.values_mut().flat_map(|feed| &mut feed.articles);
-        let mut title = None;
-        for found in all.filter(|found| found.id == article) {
-            found.is_read = true;
-            title = Some(found.title.clone());
+    /// Notes that a rule's article was added, or never can be.
+    pub fn note_added(&mut self, wanted: &Wanted, is_added: bool, now: u64) {
+        let feed = self.feeds.values_mut().find(|feed| feed.uid == wanted.feed);
+        let articles = feed.into_iter().flat_map(|feed| &mut feed.articles);
+        for article in articles.filter(|article| article.id == wanted.article.id) {
+            article.is_read = true;
         }
-        if let (Some(rule), Some(title)) = (self.rules.get_mut(rule), title) {
-            rule.note(&title, now);
+        if let Some(rule) = self.rules.get_mut(&wanted.rule).filter(|_| is_added) {
+            rule.note(&wanted.article.title, now);
         }
     }
 
@@ -431,18 +475,43 @@ mod tests {
         let fresh = rss.take("uid", ("A".into(), String::new(), articles.clone()), 50);
         assert_eq!(fresh, ["1", "2"]);
         let wanted = rss.wanted(0, true);
-        let [(found, name)] = &wanted[..] else { panic!("one article: {wanted:?}") };
-        assert_eq!((&found.id[..], &name[..]), ("1", "one"));
-        rss.note_added("1", "one", 100);
+        let [found] = &wanted[..] else { panic!("one article: {wanted:?}") };
+        assert_eq!((&found.article.id[..], &found.rule[..]), ("1", "one"));
+        assert!(rss.still_wants(found, 0, true));
+        rss.note_added(found, true, 100);
+        assert!(!rss.still_wants(found, 0, true));
         assert!(rss.wanted(0, true).is_empty(), "it is read");
         // The same episode again, and then as REPACK.
         let again = vec![article("3", "The Show 1x02 WEB"), article("4", "Show S01E02 REPACK")];
         assert_eq!(rss.take("uid", ("A".into(), String::new(), again), 50).len(), 2);
-        let ids: Vec<_> = rss.wanted(0, true).into_iter().map(|(a, _)| a.id).collect();
+        let ids: Vec<_> = rss.wanted(0, true).into_iter().map(|found| found.article.id).collect();
         assert_eq!(ids, ["4"]);
         assert!(rss.wanted(0, false).is_empty());
         // What is known is not new, and the oldest go.
         assert!(rss.take("uid", ("A".into(), String::new(), articles), 2).is_empty());
         assert_eq!(rss.feeds["a"].articles.len(), 2);
+    }
+
+    #[test]
+    fn a_feed_that_is_longer_than_what_is_kept_brings_nothing_twice() {
+        let mut rss = Rss::default();
+        assert!(apply(&mut rss, feed("http://a.example/", "a")));
+        let answer: Vec<Article> = (0..100).map(|n| article(&n.to_string(), "t")).collect();
+        let mut take =
+            |max| rss.take("uid", ("A".into(), String::new(), answer.clone()), max).len();
+        assert_eq!((take(50), take(50), take(10), take(50)), (100, 0, 0, 0));
+    }
+
+    #[test]
+    fn what_a_rule_remembers_outlives_a_change_of_the_rule() {
+        let mut rss = Rss::default();
+        let set = |rule: Rule| RssCommand::SetRule { name: "r".into(), rule: Box::new(rule) };
+        let plain = Rule { smart_filter: true, ..Rule::default() };
+        assert!(apply(&mut rss, set(plain.clone())));
+        rss.rules.get_mut("r").expect("a rule").note("Show S01E02", 100);
+        assert!(apply(&mut rss, set(Rule { must_contain: "show".into(), ..plain })));
+        let rule = &rss.rules["r"];
+        assert_eq!((&rule.must_contain[..], &rule.last_match[..]), ("show", "100"));
+        assert_eq!(rule.previously_matched_episodes, ["1x2"]);
     }
 }

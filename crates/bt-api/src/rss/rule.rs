@@ -108,6 +108,21 @@ impl Rule {
         Some(Matcher { rule: self, must, must_not, repacks })
     }
 
+    /// Returns it with what the rule that it takes the place of remembers.
+    pub(super) fn remembering(mut self, before: &Rule) -> Rule {
+        let time = |rule: &Rule| rule.last_match.parse::<u64>().unwrap_or(0);
+        if time(&self) < time(before) {
+            self.last_match.clone_from(&before.last_match);
+        }
+        let (mine, earlier) =
+            (&mut self.previously_matched_episodes, &before.previously_matched_episodes);
+        if mine.len() < earlier.len() {
+            mine.clone_from(earlier);
+        }
+        mine.truncate(EPISODES_MAX);
+        self
+    }
+
     /// Notes that the article with this title was added.
     pub(super) fn note(&mut self, title: &str, now: u64) {
         self.last_match = now.to_string();

@@ -87,6 +87,7 @@ fn failure(error: DaemonError) -> Failure {
         DaemonError::NoPassword(_) => Failure::usage(format!("{error} (--api-password-file FILE)")),
         DaemonError::Password(_) => Failure::new(Exit::Input, "password", error),
         DaemonError::Tls(_) => Failure::new(Exit::Input, "tls", error),
+        DaemonError::IpFilter(_) => Failure::new(Exit::Input, "ip_filter", error),
         DaemonError::Settings(_) => Failure::new(Exit::Usage, "config", error),
         DaemonError::Tokens(_) => Failure::new(Exit::Disk, "state", error),
         DaemonError::Session(_) | DaemonError::Random(_) => {

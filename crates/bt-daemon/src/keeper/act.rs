@@ -208,12 +208,14 @@ impl Keeper {
                 Err(error) => Err(error),
             };
             let failed = moved.err().map(|error| format!("its data was not moved: {error}"));
-            let was_incomplete =
-                keeper.torrent(hash).is_ok_and(|torrent| torrent.record.final_dir.is_some());
+            let is_placed = failed.is_none()
+                && keeper
+                    .torrent(hash)
+                    .is_ok_and(|torrent| torrent.record.final_dir.is_some() && torrent.is_done());
             let done = |record: &mut Record| {
                 record.moving_to = None;
-                record.final_dir = None;
                 if failed.is_none() {
+                    record.final_dir = None;
                     record.dir = dir.clone();
                 }
             };
@@ -231,14 +233,14 @@ impl Keeper {
                 None => keeper.tell_of_move(hash, None),
             }
             keeper.refresh(hash);
-            if was_incomplete {
+            if is_placed {
                 keeper.run_hook(Moment::Done, hash);
             }
         });
     }
 
     /// Notes how the last move of a torrent's data ended.
-    fn tell_of_move(&self, hash: InfoHash, trouble: Option<String>) {
+    pub(super) fn tell_of_move(&self, hash: InfoHash, trouble: Option<String>) {
         self.update(|state| {
             state.change(hash, |torrent| {
                 torrent.live.move_trouble = trouble;
@@ -247,9 +249,22 @@ impl Keeper {
         });
     }
 
+    /// Refuses what would wait for a move or a check: other commands would wait, too.
+    fn check_rests(&self, hash: InfoHash) -> Result<(), Fault> {
+        let torrent = self.torrent(hash)?;
+        let is_busy = matches!(torrent.live.phase, Phase::Moving | Phase::Checking { .. });
+        match is_busy || torrent.record.moving_to.is_some() {
+            true => {
+                let why = "its data moves or is checked; wait for the end of that";
+                Err(Fault::new(FaultKind::Conflict, format!("{}: {why}", torrent.name())))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Gives the directory of a torrent's files another name.
     pub(super) async fn rename_top(&self, hash: InfoHash, name: &str) -> Result<(), Fault> {
-        self.torrent(hash)?;
+        self.check_rests(hash)?;
         let handle = self.handle(hash).ok_or_else(|| {
             Fault::new(FaultKind::Conflict, "the torrent does not run: it failed")
         })?;
@@ -266,7 +281,7 @@ impl Keeper {
         file: usize,
         path: &str,
     ) -> Result<(), Fault> {
-        self.torrent(hash)?;
+        self.check_rests(hash)?;
         let path = Path::new(path);
         let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
         if !is_plain || path.as_os_str().is_empty() {

@@ -132,18 +132,22 @@ impl Keeper {
         match source {
             AddSource::Bytes(bytes) => parse(bytes.clone()),
             AddSource::Path(path) => parse(read(path).await?),
-            AddSource::Link(text) => self.follow(text.trim()).await,
+            AddSource::Link(text) => self.follow(Source::Api, text.trim()).await,
+            AddSource::Heard(text, server) => {
+                let source = server.map_or(Source::Link, Source::Host);
+                self.follow(source, text.trim()).await
+            }
         }
     }
 
-    async fn follow(&self, text: &str) -> Result<Found, Fault> {
+    async fn follow(&self, source: Source, text: &str) -> Result<Found, Fault> {
         let is_url = ["http://", "https://"].iter().any(|scheme| {
             text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
         });
         if !is_url {
             return link(text);
         }
-        match self.fetch.fetch_for(Source::Api, text, FILE_MAX).await {
+        match self.fetch.fetch_for(source, text, FILE_MAX).await {
             Ok(bytes) => parse(bytes),
             Err(FetchError::Magnet(text)) => link(&text),
             Err(error) => Err(Fault::new(FaultKind::Network, error.to_string())),

@@ -6,9 +6,11 @@
 //! Invariant: a list that cannot be fetched or read leaves the earlier one.
 
 use super::{Keeper, lock};
-use bt_api::{Fault, FaultKind};
+use bt_api::{Blocklist, Fault, FaultKind};
 use bt_session::IpFilter;
 use bt_types::Source;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,51 +33,40 @@ impl Keeper {
         let bytes = self.fetch.fetch_for(Source::Api, &url, IpFilter::BYTES_MAX).await;
         let bytes = bytes.map_err(|error| network(error.to_string()))?;
         let path = self.state_dir.join(FILE);
+        // One at a time: a caller may ask while it is time anyway.
+        let turn = self.blocklist_turn.lock().await;
         let kept = tokio::task::spawn_blocking(move || {
             let filter = parse(&bytes)?;
             if filter.is_empty() {
                 return Err("no valid blocklist rules".to_owned());
             }
-            let new = path.with_extension("new");
-            std::fs::write(&new, bytes).map_err(|error| error.to_string())?;
-            std::fs::rename(&new, &path).map_err(|error| error.to_string())?;
+            keep(&path, &bytes).map_err(|error| error.to_string())?;
             Ok(filter.len())
         });
         let count = kept.await.map_err(|error| network(error.to_string()))?;
         let count = count.map_err(|why| Fault::new(FaultKind::NotATorrent, why))?;
+        drop(turn);
         self.load_blocklist().await;
         Ok(count)
     }
 
-    /// Reads the list and the files, and gives the session the filter.
+    /// Reads the list and the files, and gives the session the filter. A file that cannot be read
+    /// leaves the earlier filter.
     pub(crate) async fn load_blocklist(&self) {
-        let (is_on, banned) = {
-            let state = self.state();
-            let blocklist = &state.settings.blocklist;
-            (blocklist.enabled, blocklist.banned.clone())
-        };
+        let _turn = self.blocklist_turn.lock().await;
+        let blocklist = self.state().settings.blocklist.clone();
         let files = lock(&self.filter_files).clone();
-        let list = self.state_dir.join(FILE);
-        let read = tokio::task::spawn_blocking(move || {
-            let of_file = |path: &Path| {
-                let parsed = read(path);
-                parsed.unwrap_or_else(|why| {
-                    tracing::error!(file = %path.display(), %why, "a list of addresses is not used");
-                    IpFilter::default()
-                })
-            };
-            let fetched = if list.exists() { of_file(&list) } else { IpFilter::default() };
-            let count = fetched.len();
-            let fetched = if is_on { fetched } else { IpFilter::default() };
-            let others = files.iter().map(|path| of_file(path));
-            let all = others.fold(fetched.and(IpFilter::of(banned)), IpFilter::and);
-            (all, count)
-        });
-        let Ok((filter, count)) = read.await else { return };
-        if let Some(session) = self.session() {
-            session.set_ip_filter(Arc::new(filter));
+        let dir = self.state_dir.clone();
+        let loaded = tokio::task::spawn_blocking(move || load(&dir, &files, &blocklist)).await;
+        match loaded.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok((filter, count)) => {
+                if let Some(session) = self.session() {
+                    session.set_ip_filter(Arc::new(filter));
+                }
+                self.update(|state| state.blocklist_ranges = count);
+            }
+            Err(why) => tracing::error!(%why, "the earlier filter of addresses holds"),
         }
-        self.update(|state| state.blocklist_ranges = count);
     }
 
     /// Takes other files from now on.
@@ -86,13 +77,17 @@ impl Keeper {
 
     /// Fetches the list when it is old, until the daemon stops.
     pub(super) async fn watch_blocklist(self: Arc<Self>) {
-        self.load_blocklist().await;
         let mut at_times = tokio::time::interval(LOOK);
+        let mut seen = self.state().settings.blocklist.url.clone();
         loop {
-            tokio::select! {
+            let is_other = tokio::select! {
                 () = self.asked_to_stop() => return,
-                _ = at_times.tick() => {}
-            }
+                _ = at_times.tick() => false,
+                () = self.blocklist_wake.notified() => {
+                    let url = self.state().settings.blocklist.url.clone();
+                    std::mem::replace(&mut seen, url.clone()) != url
+                }
+            };
             let is_wanted = {
                 let state = self.state();
                 let blocklist = &state.settings.blocklist;
@@ -101,7 +96,7 @@ impl Keeper {
             let data = tokio::fs::metadata(self.state_dir.join(FILE)).await;
             let age = data.ok().and_then(|data| data.modified().ok()?.elapsed().ok());
             if is_wanted
-                && age.is_none_or(|age| age > FRESH)
+                && (is_other || age.is_none_or(|age| age > FRESH))
                 && let Err(fault) = self.update_blocklist().await
             {
                 tracing::error!(%fault, "the blocklist was not fetched");
@@ -111,6 +106,32 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Reads the fetched list if it is used, the files, and what was banned; returns also how many
+/// ranges the fetched list has.
+pub(super) fn load(
+    state_dir: &Path,
+    files: &[PathBuf],
+    blocklist: &Blocklist,
+) -> Result<(IpFilter, usize), String> {
+    let named = |path: &Path| read(path).map_err(|why| format!("{}: {why}", path.display()));
+    let list = state_dir.join(FILE);
+    let fetched = if list.exists() { named(&list)? } else { IpFilter::default() };
+    let count = fetched.len();
+    let fetched = if blocklist.enabled { fetched } else { IpFilter::default() };
+    let banned = fetched.and(IpFilter::of(blocklist.banned.iter().copied()));
+    let all = files.iter().try_fold(banned, |all, path| Ok::<_, String>(all.and(named(path)?)))?;
+    Ok((all, count))
+}
+
+/// Writes the list; it has its name only when it is whole and on the disk.
+fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
 }
 
 fn read(path: &Path) -> Result<IpFilter, String> {

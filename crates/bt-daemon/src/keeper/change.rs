@@ -12,6 +12,9 @@ use bt_api::{Fault, FaultKind, Record, TorrentPatch};
 use bt_types::InfoHash;
 use std::sync::Arc;
 
+/// Most addresses that can be banned by hand.
+const BANNED_MAX: usize = 10_000;
+
 /// Changes what is kept of a torrent.
 pub(super) fn patch_record(record: &mut Record, patch: &TorrentPatch) {
     patch.apply_to(&mut record.settings);
@@ -156,6 +159,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// Bans addresses, besides those that are.
+    pub(super) async fn ban(&self, peers: &[std::net::IpAddr]) -> Result<(), Fault> {
+        let mut banned = self.state().settings.blocklist.banned.clone();
+        banned.extend(peers);
+        if banned.len() > BANNED_MAX {
+            let why = format!("at most {BANNED_MAX} addresses can be banned");
+            return Err(Fault::new(FaultKind::Conflict, why));
+        }
+        self.set_settings(&serde_json::json!({ "blocklist": { "banned": banned } })).await
+    }
+
     /// Says what is wrong with settings of the configuration.
     pub(crate) fn check_settings(&self, patch: &serde_json::Value) -> Result<(), String> {
         match patch.is_null() {
@@ -180,6 +194,7 @@ impl Keeper {
         let before = self.update(|state| std::mem::replace(&mut state.settings, settings));
         if before.blocklist != self.state().settings.blocklist {
             self.load_blocklist().await;
+            self.blocklist_wake.notify_one();
         }
         self.arrange().await;
     }

@@ -148,10 +148,14 @@ fn make(wish: &CreationWish, progress: &Progress) -> Result<Created, String> {
     Ok(created)
 }
 
+/// Writes a file that is there whole or not at all, and never over another one.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = std::fs::File::create_new(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    written
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ impl Keeper {
             }
             (limits(&state), known)
         };
+        // A command may change a torrent's own limits meanwhile.
+        let _turn = self.turn.lock().await;
         let own = |hash: InfoHash| Some(self.torrent(hash).ok()?.record.settings.limits);
         // Who left a group has its own limits again.
         let left = known.keys().filter(|hash| !wanted.contains_key(*hash));

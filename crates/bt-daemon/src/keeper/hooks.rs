@@ -19,6 +19,8 @@ use tokio::sync::{Semaphore, mpsc};
 const RUNNING_MAX: usize = 4;
 /// Most programs that wait to run; further ones are not run, and that is logged.
 const WAITING_MAX: usize = 1024;
+/// Most bytes of an argument or a variable; Linux takes 128 KiB.
+const TEXT_MAX: usize = 64 << 10;
 /// How long a program may run.
 const TIME_MAX: Duration = Duration::from_secs(600);
 
@@ -82,7 +84,9 @@ impl Keeper {
             return;
         }
         let Ok(torrent) = self.torrent(hash) else { return };
-        let words = words.iter().map(|word| fill(word, |sign| told(&torrent, sign))).collect();
+        let mut words: Vec<String> =
+            words.iter().map(|word| fill(word, |sign| told(&torrent, sign))).collect();
+        words.iter_mut().for_each(make_passable);
         let job = Job { words, variables: variables(&torrent) };
         if let Err(error) = self.hooks.waiting.try_send(job) {
             tracing::error!(%hash, ?moment, %error, "its program is not run");
@@ -110,6 +114,14 @@ async fn run(job: Job) {
         Ok(Err(error)) => tracing::error!(%program, %error, "a program could not be run"),
         Err(_) => tracing::error!(%program, "a program ran for ten minutes, and was ended"),
     }
+}
+
+/// Cuts what the system does not pass to a program: zeros, and more than it takes. A torrent may
+/// name a thousand trackers.
+fn make_passable(text: &mut String) {
+    text.retain(|c| c != '\0');
+    let end = (0..=text.len().min(TEXT_MAX)).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
 }
 
 /// Replaces the placeholders of an argument. What is put in is not read again.
@@ -176,8 +188,7 @@ fn variables(torrent: &Torrent) -> Vec<(&'static str, String)> {
         ("TR_TORRENT_PRIORITY", "0".into()),
         ("TR_TORRENT_TRACKERS", trackers.join(",")),
     ];
-    // The system takes no variable with a zero in it.
-    variables.iter_mut().for_each(|(_, value)| value.retain(|c| c != '\0'));
+    variables.iter_mut().for_each(|(_, value)| make_passable(value));
     variables
 }
 

@@ -149,11 +149,16 @@ impl Keeper {
     /// Gives the files of a complete torrent their full names.
     pub(super) async fn complete_names(&self, hash: InfoHash) -> Result<(), Fault> {
         let names = partial_names(&self.torrent(hash)?.record);
-        // What cannot be renamed now keeps its name.
-        self.note(hash, |record| record.suffix = None).await?;
-        for (number, path) in names {
-            self.rename_file(hash, number, &path).await?;
+        if names.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut last = Ok(());
+        for (number, path) in names {
+            // What cannot be renamed now keeps its name.
+            last = self.rename_file(hash, number, &path).await.and(last);
+        }
+        // Not before: who is killed in between goes on at the next start.
+        self.note(hash, |record| record.suffix = None).await?;
+        last
     }
 }

@@ -35,6 +35,7 @@ use bt_session::{OneShot, Reader, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::watch::{Receiver, Sender};
@@ -54,7 +55,13 @@ pub(crate) struct Keeper {
     /// The settings as they were set at run time, without what the configuration puts over them.
     kept_settings: Mutex<DaemonSettings>,
     store: Store,
+    /// When the runtime last ran a task of its own, in seconds since 1970.
+    beat: AtomicU64,
     state_dir: PathBuf,
+    /// Held while the filter of addresses is made.
+    blocklist_turn: tokio::sync::Mutex<()>,
+    /// Wakes who fetches the blocklist.
+    blocklist_wake: tokio::sync::Notify,
     /// Files of the configuration with addresses that no torrent has to do with.
     filter_files: Mutex<Vec<PathBuf>>,
     hooks: hooks::Runner,
@@ -62,6 +69,8 @@ pub(crate) struct Keeper {
     grouped: Mutex<HashMap<InfoHash, Rates>>,
     /// Wakes who fetches feeds.
     rss_wake: tokio::sync::Notify,
+    /// Wakes who adds what rules want.
+    rss_news: tokio::sync::Notify,
     /// Held by the torrent that is made: disks are read one after the other.
     creations: tokio::sync::Semaphore,
     /// The progress of torrents that are being made.
@@ -143,6 +152,7 @@ impl Keeper {
             Command::AddTags(tags) => self.add_tags(tags).await?,
             Command::RemoveTags(tags) => self.remove_tags(&tags).await?,
             Command::Rss(change) => self.change_rss(change).await?,
+            Command::Ban(peers) => self.ban(&peers).await?,
             Command::Create(wish) => {
                 let creation = Some(self.create(*wish)?);
                 return Ok(CommandReply { creation, ..CommandReply::default() });
@@ -156,9 +166,9 @@ impl Keeper {
         Ok(CommandReply::default())
     }
 
-    /// Returns whether it looked at its torrents within the last minute.
+    /// Returns whether its tasks ran within the last minute.
     pub(crate) fn is_alive(&self) -> bool {
-        now().saturating_sub(self.state().now) < 60
+        now().saturating_sub(self.beat.load(Ordering::Relaxed)) < 60
     }
 
     /// Returns in a few words what it does.

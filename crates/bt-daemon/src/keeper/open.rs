@@ -12,6 +12,7 @@ use bt_api::{DaemonSettings, DaemonState, Phase, Record};
 use bt_metainfo::{Magnet, Metainfo};
 use bt_session::{AddOptions, OneShot, Session, SessionConfig, TorrentError};
 use bt_types::InfoHash;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -53,9 +54,18 @@ impl Keeper {
             store.write(batch).await.map_err(unusable)?;
         }
 
+        let (dir, files) = (config.state_dir.clone(), config.reloadable.ip_filter.clone());
+        let blocklist = state.settings.blocklist.clone();
+        let loaded =
+            tokio::task::spawn_blocking(move || super::blocklist::load(&dir, &files, &blocklist));
+        let loaded = loaded.await.unwrap_or_else(|error| Err(error.to_string()));
+        // Who keeps addresses out does not want to start without that.
+        let (filter, ranges) = loaded.map_err(DaemonError::IpFilter)?;
+        state.blocklist_ranges = ranges;
         let session = SessionConfig {
             state_dir: Some(config.state_dir.clone()),
             settings: state.settings.session_now(),
+            ip_filter: Arc::new(filter),
             ..config.session.clone()
         };
         let session = Session::start(session)?;
@@ -67,10 +77,14 @@ impl Keeper {
             state: RwLock::new(state),
             kept_settings: Mutex::new(kept),
             store,
+            blocklist_turn: tokio::sync::Mutex::default(),
+            blocklist_wake: tokio::sync::Notify::new(),
+            beat: AtomicU64::new(now()),
             state_dir: config.state_dir.clone(),
             filter_files: Mutex::new(config.reloadable.ip_filter.clone()),
             grouped: Mutex::default(),
             rss_wake: tokio::sync::Notify::new(),
+            rss_news: tokio::sync::Notify::new(),
             creations: tokio::sync::Semaphore::new(1),
             creating: Mutex::default(),
             hooks: super::hooks::Runner::start(config.reloadable.hooks.clone()),
@@ -83,7 +97,9 @@ impl Keeper {
         });
         tokio::spawn(Arc::clone(&keeper).watch(changes));
         tokio::spawn(Arc::clone(&keeper).watch_space());
+        tokio::spawn(Arc::clone(&keeper).keep_beat());
         tokio::spawn(Arc::clone(&keeper).watch_rss());
+        tokio::spawn(Arc::clone(&keeper).watch_wanted());
         tokio::spawn(Arc::clone(&keeper).watch_blocklist());
         keeper.resume_all(torrents).await;
         Ok(keeper)

@@ -8,14 +8,16 @@
 use super::{Keeper, not_stored};
 use crate::clock::now;
 use crate::store::{Batch, RSS};
-use bt_api::rss::{Article, Feed, Rss, RssCommand, parse_feed};
+use bt_api::rss::{Feed, Rss, RssCommand, Wanted, parse_feed};
 use bt_api::{Add, AddSource, Command, Fault, FaultKind, TorrentPatch};
 use bt_session::Fetched;
 use bt_types::Source;
 use futures_util::StreamExt as _;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Most bytes of a feed.
 const FEED_MAX: usize = 8 << 20;
@@ -23,8 +25,20 @@ const FEED_MAX: usize = 8 << 20;
 const REFRESH_MIN: u64 = 5;
 /// Most feeds that are fetched at once.
 const FETCHES_MAX: usize = 4;
+/// Most tries to add an article's torrent.
+const TRIES_MAX: u32 = 6;
+/// How long it rests after the first failure; twice as long after each further one.
+const AGAIN: Duration = Duration::from_secs(60);
 /// How often it is looked which feeds are due.
 const LOOK: Duration = Duration::from_secs(15);
+
+/// What became of an article.
+enum Outcome {
+    /// It is added, or never can be.
+    Over,
+    /// It is tried again later.
+    Again,
+}
 
 impl Keeper {
     pub(super) async fn change_rss(&self, command: RssCommand) -> Result<(), Fault> {
@@ -37,7 +51,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Fetches feeds and adds what rules want, until the daemon stops.
+    /// Fetches feeds until the daemon stops.
     pub(super) async fn watch_rss(self: Arc<Self>) {
         loop {
             let due = self.due_feeds();
@@ -49,9 +63,7 @@ impl Keeper {
                 () = self.asked_to_stop() => return,
                 _ = fetched => {}
             }
-            if self.state().settings.rss.auto_add {
-                self.add_wanted().await;
-            }
+            self.rss_news.notify_one();
             tokio::select! {
                 () = self.asked_to_stop() => return,
                 () = self.rss_wake.notified() => {}
@@ -59,6 +71,43 @@ impl Keeper {
             }
             if self.session().is_none() {
                 return;
+            }
+        }
+    }
+
+    /// Adds what rules want, until the daemon stops. A server that does not answer holds up other
+    /// additions, and no feed.
+    pub(super) async fn watch_wanted(self: Arc<Self>) {
+        let mut failures: HashMap<(String, String), (u32, Instant)> = HashMap::new();
+        loop {
+            tokio::select! {
+                () = self.asked_to_stop() => return,
+                () = self.rss_news.notified() => {}
+            }
+            if self.session().is_none() {
+                return;
+            }
+            let (wanted, settings) = {
+                let state = self.state();
+                let settings = state.settings.rss;
+                let wanted = state.rss.wanted(now(), settings.repacks);
+                (if settings.auto_add { wanted } else { Vec::new() }, settings)
+            };
+            let is_wanted = |key: &(String, String)| {
+                wanted.iter().any(|found| found.feed == key.0 && found.article.id == key.1)
+            };
+            failures.retain(|key, _| is_wanted(key));
+            for found in &wanted {
+                let key = (found.feed.clone(), found.article.id.clone());
+                let rests = failures.get(&key).is_some_and(|(_, until)| Instant::now() < *until);
+                // An earlier one of these may have been the same episode.
+                if rests || !self.state().rss.still_wants(found, now(), settings.repacks) {
+                    continue;
+                }
+                let tries = failures.get(&key).map_or(0, |(tries, _)| *tries) + 1;
+                if let Outcome::Again = self.add_article(found, tries >= TRIES_MAX).await {
+                    failures.insert(key, (tries, Instant::now() + AGAIN * 2u32.pow(tries)));
+                }
             }
         }
     }
@@ -82,10 +131,10 @@ impl Keeper {
         let fetched = self.fetch.fetch_newer(Source::Api, &feed.url, FEED_MAX, version).await;
         let news = match fetched {
             Ok(Fetched::Same) => Ok(None),
-            Ok(Fetched::New { bytes, version }) => {
+            Ok(Fetched::New { bytes, version, from }) => {
                 let parsed = tokio::task::spawn_blocking(move || parse_feed(&bytes)).await;
                 let parsed = parsed.unwrap_or_else(|error| Err(error.to_string()));
-                parsed.map(|parsed| Some((parsed, version)))
+                parsed.map(|parsed| Some((parsed, version, from)))
             }
             Err(error) => Err(error.to_string()),
         };
@@ -98,8 +147,9 @@ impl Keeper {
         place.fetched = now();
         match news {
             Ok(None) => place.trouble = None,
-            Ok(Some((parsed, version))) => {
+            Ok(Some((parsed, version, from))) => {
                 place.version = version;
+                place.server = Some(from);
                 let _ = rss.take(&feed.uid, parsed, most);
             }
             Err(why) => {
@@ -112,51 +162,41 @@ impl Keeper {
         }
     }
 
-    async fn add_wanted(self: &Arc<Self>) {
-        let wanted = {
-            let state = self.state();
-            state.rss.wanted(now(), state.settings.rss.repacks)
+    async fn add_article(self: &Arc<Self>, found: &Wanted, is_last: bool) -> Outcome {
+        let Some(rule) = self.state().rss.rules.get(&found.rule).cloned() else {
+            return Outcome::Over;
         };
-        for (article, name) in wanted {
-            // An earlier one of these may have been the same episode.
-            let still = {
-                let state = self.state();
-                let wanted = state.rss.wanted(now(), state.settings.rss.repacks);
-                wanted.iter().any(|(other, rule)| other.id == article.id && *rule == name)
-            };
-            if still {
-                self.add_article(&article, &name).await;
-            }
-        }
-    }
-
-    async fn add_article(self: &Arc<Self>, article: &Article, name: &str) {
-        let Some(rule) = self.state().rss.rules.get(name).cloned() else { return };
+        let title = &found.article.title;
         let category = Some(rule.assigned_category).filter(|category| !category.is_empty());
         let dir = Some(PathBuf::from(&rule.save_path)).filter(|dir| dir.is_absolute());
+        let source = AddSource::Heard(found.article.torrent_url.clone(), found.server);
         let add = Add {
             dir,
             start: rule.add_paused.map(|paused| !paused),
             patch: TorrentPatch { category, ..TorrentPatch::default() },
-            ..Add::new(AddSource::Link(article.torrent_url.clone()))
+            ..Add::new(source)
         };
-        match self.run(Command::Add(Box::new(add))).await {
-            Ok(_) => {}
-            Err(fault) if matches!(fault.kind, FaultKind::Network | FaultKind::Disk) => {
-                tracing::error!(title = %article.title, %fault, "a rule's torrent is tried again");
-                return;
-            }
-            // What is no torrent today is none tomorrow.
+        let is_added = match self.run(Command::Add(Box::new(add))).await {
+            Ok(_) => true,
             Err(fault) => {
-                tracing::error!(title = %article.title, %fault, "a rule's torrent is not added");
+                use FaultKind::{Disk, Internal, Network};
+                let passes = matches!(fault.kind, Disk | Internal | Network);
+                if passes && !is_last {
+                    tracing::error!(%title, %fault, "a rule's torrent is tried again later");
+                    return Outcome::Again;
+                }
+                tracing::error!(%title, %fault, "a rule's torrent is not added");
+                false
             }
-        }
+        };
         let _turn = self.turn.lock().await;
         let mut rss = self.state().rss.clone();
-        rss.note_added(&article.id, name, now());
+        rss.note_added(found, is_added, now());
         if let Err(fault) = self.keep_rss(rss).await {
             tracing::error!(%fault, "what a rule added could not be stored");
+            return Outcome::Again;
         }
+        Outcome::Over
     }
 
     async fn keep_rss(&self, rss: Rss) -> Result<(), Fault> {

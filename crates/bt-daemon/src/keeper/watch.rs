@@ -13,6 +13,7 @@ use bt_model::{TrackerStanding, TrackerView};
 use bt_session::{Subscription, TorrentHandle, TorrentState};
 use bt_types::InfoHash;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -52,6 +53,21 @@ impl Keeper {
                     changed.into_iter().for_each(|hash| self.refresh(hash));
                     self.follow_up().await;
                 }
+            }
+            if self.session().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Notes each second that the runtime runs, until the daemon stops. It waits for no command: a
+    /// long one is no reason for a supervisor to end us.
+    pub(super) async fn keep_beat(self: Arc<Self>) {
+        let mut second = interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                () = self.asked_to_stop() => return,
+                _ = second.tick() => self.beat.store(now(), Ordering::Relaxed),
             }
             if self.session().is_none() {
                 return;
@@ -138,7 +154,10 @@ impl Keeper {
             }
             let is_noted = torrent.record.dates.completed.is_some();
             let is_named = super::import::partial_names(&torrent.record).is_empty();
-            if !(is_noted && is_named) && is_whole(torrent) {
+            // A move that failed is tried again at the next start, or when somebody asks for it.
+            let is_placed =
+                torrent.record.final_dir.is_none() || torrent.live.move_trouble.is_some();
+            if !(is_noted && is_named && is_placed) && is_whole(torrent) {
                 complete.push(torrent.hash);
             }
             if torrent.record.claim.is_some() && torrent.live.view.is_some() {
@@ -160,25 +179,27 @@ impl Keeper {
             }
         }
         for hash in complete {
-            let done = |record: &mut Record| {
-                record.dates.completed.get_or_insert_with(now);
-            };
-            if let Err(fault) = self.note(hash, done).await {
+            let Ok(torrent) = self.torrent(hash) else { continue };
+            let is_new = torrent.record.dates.completed.is_none();
+            let done = |record: &mut Record| record.dates.completed = Some(now());
+            if is_new && let Err(fault) = self.note(hash, done).await {
                 tracing::error!(%hash, %fault, "a completion could not be stored");
                 continue;
             }
             if let Err(fault) = self.complete_names(hash).await {
                 tracing::warn!(%hash, %fault, "a complete file keeps the name of a partial one");
             }
-            let to = self.torrent(hash).ok().and_then(|torrent| torrent.record.final_dir.clone());
             // What moves is done once it has moved.
-            match to {
+            match torrent.record.final_dir.clone() {
                 Some(dir) => {
                     if let Err(fault) = self.move_to(&[hash], &dir, true).await {
                         tracing::error!(%hash, %fault, "complete data could not be moved");
+                        self.tell_of_move(hash, Some(fault.message));
+                        self.refresh(hash);
                     }
                 }
-                None => self.run_hook(Moment::Done, hash),
+                None if is_new => self.run_hook(Moment::Done, hash),
+                None => {}
             }
         }
         self.arrange().await;
@@ -292,10 +313,18 @@ impl Keeper {
                     record.finished = true;
                 };
                 let stopped = self.note(hash, stop).await;
-                self.run_hook(Moment::DoneSeeding, hash);
+                if stopped.is_ok() {
+                    self.run_hook(Moment::DoneSeeding, hash);
+                }
                 stopped
             }
             SeedAction::Remove | SeedAction::RemoveWithData => {
+                // It is told before the torrent goes; a store that refuses is asked first.
+                let over = |record: &mut Record| record.finished = true;
+                let stored = self.note(hash, over).await;
+                if stored.is_err() {
+                    return;
+                }
                 self.run_hook(Moment::DoneSeeding, hash);
                 self.remove(&[hash], action == SeedAction::RemoveWithData).await
             }

@@ -10,7 +10,7 @@ use bt_net::{Egress, EgressConfig, HttpOptions, NetError, Roots};
 use bt_tracker_client::{TrackerClient, TrackerError};
 use bt_tracker_wire::{Announce, AnnounceReply, Event, SwarmCounts};
 use bt_types::{InfoHash, PeerId, Source};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,6 +29,9 @@ pub enum FetchError {
     /// The server redirects to this magnet link.
     #[error("the server redirects to a magnet link")]
     Magnet(String),
+    /// The connection ended before the whole answer came.
+    #[error("the connection ended before all had come")]
+    Cut,
     /// The server answers with a status other than 200.
     #[error("the server answers with status {0}")]
     Status(u16),
@@ -54,7 +57,14 @@ pub enum Fetched {
         bytes: Vec<u8>,
         /// Its entity tag and the date of its last change.
         version: (Option<String>, Option<String>),
+        /// The server.
+        from: IpAddr,
     },
+}
+
+/// Returns whether bytes begin and end as a torrent file does.
+fn is_whole(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"d") && bytes.ends_with(b"e")
 }
 
 impl OneShot {
@@ -84,7 +94,12 @@ impl OneShot {
             Err(NetError::Magnet(link)) => return Err(FetchError::Magnet(link)),
             reply => reply?,
         };
-        if reply.status == 200 { Ok(reply.body) } else { Err(FetchError::Status(reply.status)) }
+        match reply.status {
+            // A server may promise too much: what a torrent is made of tells whether it is whole.
+            200 if reply.is_cut && !is_whole(&reply.body) => Err(FetchError::Cut),
+            200 => Ok(reply.body),
+            status => Err(FetchError::Status(status)),
+        }
     }
 
     /// Fetches a URL that this source names, of at most `max` bytes, if it is another version than
@@ -102,7 +117,11 @@ impl OneShot {
             reply => reply?,
         };
         match reply.status {
-            200 => Ok(Fetched::New { bytes: reply.body, version: reply.version }),
+            200 if reply.is_cut => Err(FetchError::Cut),
+            200 => {
+                let from = reply.from.ip();
+                Ok(Fetched::New { bytes: reply.body, version: reply.version, from })
+            }
             304 => Ok(Fetched::Same),
             status => Err(FetchError::Status(status)),
         }
