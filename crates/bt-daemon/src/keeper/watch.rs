@@ -154,7 +154,7 @@ impl Keeper {
             }
             let is_noted = torrent.record.dates.completed.is_some();
             let is_named = super::import::partial_names(&torrent.record).is_empty();
-            // A move that failed is tried again at the next start, or when somebody asks for it.
+            // A move that failed is tried again at the next start, or by a command.
             let is_placed =
                 torrent.record.final_dir.is_none() || torrent.live.move_trouble.is_some();
             if !(is_noted && is_named && is_placed) && is_whole(torrent) {
