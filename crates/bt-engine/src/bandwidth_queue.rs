@@ -1,5 +1,5 @@
-//! Shares one rate limit by turns: the queue of peers that wait to be served, or to be sent
-//! requests.
+//! Shares the rate limit of all torrents by turns: the queue of peers that wait to be served, or to
+//! be sent requests.
 //!
 //! Decides: which peer's turn it is, and when. Must not know: torrents, choking, payload.
 //! Invariant: queued peers have their turns one after another, so that none starves. Beyond its

@@ -1,5 +1,5 @@
-//! Holds the blocks that are still needed: the picker's waiting pieces and the ledger's open
-//! pieces.
+//! Picks blocks, also those that several peers are asked for at the end (end-game): the picker's
+//! waiting pieces and the ledger's open pieces.
 //!
 //! Decides: the next block for a peer. Must not know: connections, messages, the clock.
 //! Invariant: a piece that we lack either waits in the picker or is open in the ledger.

@@ -1,4 +1,4 @@
-//! Handles a piece that the store checked, and the peers that sent it.
+//! Handles a piece that the store checked, and the peers that sent it: parole and smart ban.
 //!
 //! Decides: which peers are believed, put on parole and banned. Must not know: how pieces are
 //! chosen or checked.

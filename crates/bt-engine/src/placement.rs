@@ -1,4 +1,4 @@
-//! Places torrents on shards, and splits the budget of the process over the shards.
+//! Places torrents on shards, and splits the process's rate limits and budget over the shards.
 //!
 //! Decides: which shard gets a torrent, the lease of each shard.
 //! Must not know: sockets, the contents of torrents.

@@ -1,5 +1,5 @@
-//! Digests of the blocks of failed pieces. When such a piece is right at last, they tell which
-//! blocks were wrong.
+//! Digests of the blocks of failed pieces, for the smart ban: when such a piece is right at last,
+//! they tell which blocks were wrong.
 //!
 //! Decides: how many pieces are remembered.
 //! Must not know: which peer sent a block.
