@@ -1,5 +1,5 @@
-//! A daemon with ten thousand torrents, as its callers see it; fewer where the system allows too
-//! few open files.
+//! A daemon with ten thousand torrents, as its callers see it. Where the system allows too few open
+//! files, those that find no place are links without metadata.
 //!
 //! Decides: the questions, and the time that it rests. Must not know: how it keeps torrents.
 //! Invariant: what is timed is a whole request, from the connection to the last byte.
@@ -69,7 +69,7 @@ pub(super) fn goals(figures: &Figures) -> [(&'static str, Option<f64>, f64); 9] 
         .map(|(name, _, _, limit, what)| (what, figures.median(&format!("daemon/{name}")), limit))
 }
 
-/// Measures a daemon with ten thousand seeded torrents.
+/// Measures a daemon with ten thousand torrents.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let count = count()?;
     let stage = Stage::within(&bench.args.folder)?;
@@ -82,7 +82,8 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let daemon = RunningDaemon::start(&stage, "daemon", &data, &[])?;
     let empty = daemon.process.memory()?;
     add_all(&daemon, count)?;
-    let each = daemon.process.memory()?.saturating_sub(empty) as f64 / count as f64 / 1024.0;
+    add_links(&daemon, TORRENTS - count)?;
+    let each = daemon.process.memory()?.saturating_sub(empty) as f64 / TORRENTS as f64 / 1024.0;
     bench.figures.add("daemon/memory".into(), each);
     daemon.process.stop(PATIENCE)?.expect_code(0)?;
 
@@ -94,7 +95,9 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     rest(bench, &daemon)?;
     daemon.process.stop(PATIENCE)?.expect_code(0)?;
 
-    let mut table = Table::new(format!("daemon: {count} torrents"), &["", "", "goal"]);
+    let links = TORRENTS - count;
+    let title = format!("daemon: {count} seeded torrents, and {links} links without metadata");
+    let mut table = Table::new(title, &["", "", "goal"]);
     for (name, unit, digits, limit, _) in FIGURES {
         let median = bench.figures.median(&format!("daemon/{name}"));
         let value = format!("{} {unit}", number(median, digits));
@@ -104,14 +107,14 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Returns how many torrents there are descriptors for, ten thousand at most.
+/// Returns how many seeded torrents there are descriptors for, ten thousand at most.
 fn count() -> Result<u64> {
     let (each, others) = DESCRIPTORS;
     let most = allow_descriptors(each * TORRENTS + others);
     let count = most.saturating_sub(others) / each;
     ensure!(count > 0, "the system allows too few open files");
     if count < TORRENTS {
-        eprintln!("daemon: the system's open files are enough for {count} torrents only");
+        eprintln!("daemon: the system's open files are enough for {count} seeded torrents only");
     }
     Ok(count.min(TORRENTS))
 }
@@ -141,7 +144,20 @@ fn add_all(daemon: &RunningDaemon, count: u64) -> Result<()> {
     seeds_all(daemon, count)
 }
 
-/// Waits until all torrents are there and seed.
+/// Adds links that no peer can answer.
+fn add_links(daemon: &RunningDaemon, count: u64) -> Result<()> {
+    let link = |number: u64| format!("magnet:?xt=urn:btih:{number:040x}&dn=link-{number}");
+    for first in (0..count).step_by(TOGETHER as usize) {
+        let links: Vec<String> = (first..count.min(first + TOGETHER)).map(link).collect();
+        let body = format!("urls={}", links.join("%0A").replace('&', "%26"));
+        let head = [("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = daemon.request("POST", "/api/v2/torrents/add", &head, body.as_bytes())?;
+        ensure!(answer.text() == "Ok.", "{} {}", answer.head, answer.text());
+    }
+    Ok(())
+}
+
+/// Waits until all torrents with metadata are there and seed.
 fn seeds_all(daemon: &RunningDaemon, count: u64) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
