@@ -124,7 +124,7 @@ impl Surroundings for Machine {
                 ensure_same(&self.seeded.source, &self.library())
             }
             ["still", "there", path] => ensure_same(&self.seeded.source, Path::new(path)),
-            _ => bail!("nobody knows how to do that"),
+            _ => bail!("no participant knows how to do that"),
         }
     }
 

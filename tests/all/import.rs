@@ -88,15 +88,15 @@ impl Library {
         Ok(())
     }
 
+    fn daemon(&self) -> Result<RunningDaemon> {
+        let data = self.stage.path("daemon data");
+        RunningDaemon::start(&self.stage, "daemon", &data, &["--no-dht", "--no-lsd"])
+    }
+
     /// Imports, and compares: nothing is downloaded, and the other client's directory stays.
     fn import(&self, client: &str, home: &Path, script: &str, damaged: &Path) -> Test {
         let before = tree(home)?;
-        let daemon = RunningDaemon::start(
-            &self.stage,
-            "daemon",
-            &self.stage.path("daemon data"),
-            &["--no-dht", "--no-lsd"],
-        )?;
+        let daemon = self.daemon()?;
         let url = format!("http://{}", daemon.api);
         let bt = |more: &[&str]| {
             let mut command = self.stage.bt("person");
@@ -128,12 +128,7 @@ impl Library {
         ensure!(tree(home)? == before, "the other client's directory was changed");
 
         // It is all there after a restart, and the data that is missing is not fetched.
-        let daemon = RunningDaemon::start(
-            &self.stage,
-            "daemon",
-            &self.stage.path("daemon data"),
-            &["--no-dht", "--no-lsd"],
-        )?;
+        let daemon = self.daemon()?;
         run_script(script, &["compare", &daemon.api.port().to_string()], &[&self.list()])?;
         daemon.process.stop(PATIENCE)?.expect_code(0)?;
         Ok(())
@@ -214,7 +209,10 @@ fn all_of_a_qbittorrent_goes_into_a_daemon() -> Test {
     command.arg(format!("--profile={}", home.display())).env("HOME", &home);
     let client = Process::start("qbittorrent-nox", &mut command)?;
     wait_port(api)?;
-    let script = include_str!("../scripts/import_qbittorrent.py");
+    let script = concat!(
+        include_str!("../scripts/import_qbittorrent.py"),
+        include_str!("../scripts/import_end.py")
+    );
     let mut fill = Command::new("python3");
     fill.args(["-c", script, "fill", &api.to_string()]).arg(library.list());
     fill.arg(&library.torrents).arg(data).arg(&at);
@@ -249,7 +247,10 @@ fn all_of_a_transmission_goes_into_a_daemon() -> Test {
     command.args(["--foreground", "--log-info", "--config-dir"]).arg(&home);
     let client = Process::start("transmission-daemon", &mut command)?;
     wait_port(api)?;
-    let script = include_str!("../scripts/import_transmission.py");
+    let script = concat!(
+        include_str!("../scripts/import_transmission.py"),
+        include_str!("../scripts/import_end.py")
+    );
     let (words, list) = (["fill", &api.to_string()], library.list());
     run_script(script, &words, &[&list, &library.torrents, &library.data])?;
     client.terminate()?;

@@ -55,12 +55,12 @@ fn a_download_without_a_peer_says_so_and_what_each_source_said() -> Test {
     random_file(&source, 1, 1 << 20)?;
     let nowhere = "http://127.0.0.1:1/announce";
     let torrent = stage.create(&source, &["-a", nowhere])?;
-    let nobody = |stage: &Stage| -> Result<Value> {
+    let none_answers = |stage: &Stage| -> Result<Value> {
         let mut command = stage.bt("get");
         command.arg("why").args(NO_DAEMON).arg("--state").arg(state(stage, "get"));
         Process::run("why", &mut command, PATIENCE)?.expect_code(8)?.last()
     };
-    let error = nobody(&stage)?;
+    let error = none_answers(&stage)?;
     ensure!(error["code"] == "unreachable", "{error}");
     let mut get = stage.get("get", &torrent, &stage.path("copy"), LOOPBACK);
     let get = Process::start("get", &mut get)?;
@@ -95,7 +95,7 @@ fn a_download_without_a_peer_says_so_and_what_each_source_said() -> Test {
     ensure!(mode == 0o600, "{mode:o}");
     get.stop(PATIENCE)?.expect_code(7)?;
     ensure!(sockets(&stage, "get")?.is_empty(), "the socket goes with its process");
-    nobody(&stage)?;
+    none_answers(&stage)?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 
 act, port, kept, *rest = sys.argv[1:]
+torrents, data, seed = rest or [None] * 3
 base = f"http://127.0.0.1:{port}/api/v2/"
 LINK = "magnet:?xt=urn:btih:" + "ab" * 20 + "&dn=a%20link&tr=http%3A%2F%2F127.0.0.1%3A1%2Fannounce"
 
@@ -158,19 +159,3 @@ def compare():
                 (kind, their["content_path"], our["content_path"])
     said = json.loads(ask("transfer/info"))
     assert said["dl_info_data"] == 0, said
-
-
-if act == "fill":
-    torrents, data, seed = rest
-    fill()
-else:
-    # Right after a start the daemon does not know yet how far each torrent is.
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            compare()
-            break
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)

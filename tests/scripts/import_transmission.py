@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 act, port, kept, *rest = sys.argv[1:]
+torrents, data = rest or [None] * 2
 LINK = "magnet:?xt=urn:btih:" + "ab" * 20 + "&dn=a%20link&tr=http%3A%2F%2F127.0.0.1%3A1%2Fannounce"
 FIELDS = ["hashString", "name", "status", "labels", "downloadDir", "leftUntilDone", "sizeWhenDone",
           "totalSize", "uploadLimit", "uploadLimited", "downloadLimit", "downloadLimited",
@@ -117,19 +118,3 @@ def compare():
             (kind, files(their), files(our))
     said = ask("session-stats")
     assert said["current-stats"]["downloadedBytes"] == 0, said
-
-
-if act == "fill":
-    torrents, data = rest
-    fill()
-else:
-    # Right after a start the daemon does not know yet how far each torrent is.
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            compare()
-            break
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)

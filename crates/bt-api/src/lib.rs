@@ -40,8 +40,10 @@ pub use fault::{Fault, FaultKind};
 pub use groups::shares;
 pub use queue::queue_move;
 pub use seed_limits::{GlobalSeedLimits, Limit, SeedAction, SeedLimits};
-pub use settings::{Blocklist, Category, DaemonSettings, Group, QueueSettings, Schedule};
-pub use state::{DaemonState, Removed, is_category};
+pub use settings::{
+    Blocklist, Category, DaemonSettings, Group, QueueSettings, Schedule, merge as merge_settings,
+};
+pub use state::{DaemonState, Removed, is_category, is_tag};
 pub use torrent::{
     Dates, Labels, Live, Phase, QueuePlace, Record, StopOn, Torrent, Totals, TrackerSummary,
 };

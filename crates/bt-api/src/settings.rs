@@ -91,8 +91,8 @@ impl DaemonSettings {
     }
 }
 
-/// Applies a merge patch.
-fn merge(value: &mut Value, patch: &Value) {
+/// Applies a merge patch (RFC 7396) of the settings to them, or to an earlier patch.
+pub fn merge(value: &mut Value, patch: &Value) {
     let (Value::Object(object), Value::Object(patch)) = (&mut *value, patch) else {
         *value = patch.clone();
         return;
@@ -196,6 +196,19 @@ pub struct Category {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_later_patch_lies_over_an_earlier_one() {
+        let mut patch = serde_json::json!({"queue": {"downloads": 5, "seeds": 1}, "slow": true});
+        merge(&mut patch, &serde_json::json!({"queue": {"downloads": null}, "start_added": false}));
+        let expected = serde_json::json!({
+            "queue": {"downloads": null, "seeds": 1}, "slow": true, "start_added": false,
+        });
+        assert_eq!(patch, expected);
+        let mut nothing = Value::Null;
+        merge(&mut nothing, &patch);
+        assert_eq!(nothing, patch);
+    }
 
     #[test]
     fn a_merge_patch_reaches_into_objects() {

@@ -62,6 +62,13 @@ pub fn is_category(name: &str) -> bool {
         && name.split('/').all(|part| !["", ".", ".."].contains(&part.trim()))
 }
 
+/// Returns whether a text can be a tag: without a comma, and of at most 255 bytes.
+pub fn is_tag(tag: &str) -> bool {
+    !tag.trim().is_empty()
+        && tag.len() <= 255
+        && !tag.contains(|c: char| c == ',' || c.is_control())
+}
+
 /// A torrent that was removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Removed {

@@ -9,9 +9,10 @@ use crate::args::DaemonArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::transfer;
 use crate::units::parse_rate;
+use bt_api::merge_settings;
 use bt_daemon::{
     ApiAddr, ConfigFile, DaemonConfig, Hooks, HttpConfig, Reloadable, TlsFiles, WatchFolder,
-    merge_settings, setting_of_text, settings_of_variables,
+    setting_of_text, settings_of_variables,
 };
 use bt_session::SessionConfig;
 use serde_json::{Value, json};
@@ -123,7 +124,9 @@ fn settings(args: &DaemonArgs, file: &File) -> Outcome<Value> {
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
     });
     let variables = settings_of_variables(variables).map_err(Failure::usage)?;
-    merge_settings(&mut patch, &variables);
+    if !variables.is_null() {
+        merge_settings(&mut patch, &variables);
+    }
     for text in &args.set {
         let own =
             setting_of_text(text).map_err(|why| Failure::usage(format!("--set {text}: {why}")))?;

@@ -92,8 +92,7 @@ impl ConfigFile {
             if !category.is_empty() && !bt_api::is_category(category) {
                 return Err(format!("watch: {category:?} cannot be a category"));
             }
-            let is_tag = |tag: &&String| !tag.trim().is_empty() && !tag.contains(',');
-            if let Some(tag) = folder.labels.iter().find(|tag| !is_tag(tag)) {
+            if let Some(tag) = folder.labels.iter().find(|tag| !bt_api::is_tag(tag)) {
                 return Err(format!("watch: {tag:?} cannot be a label"));
             }
         }
@@ -125,21 +124,6 @@ pub fn setting_of_text(text: &str) -> Result<Value, String> {
     let mut patch = Value::Null;
     set(&mut patch, &path, value(text.trim()));
     check_settings(&patch).map(|()| patch)
-}
-
-/// Puts a later patch over an earlier one.
-pub fn merge_settings(patch: &mut Value, later: &Value) {
-    let Value::Object(later) = later else { return };
-    if !patch.is_object() {
-        *patch = Map::new().into();
-    }
-    for (key, value) in later {
-        match patch.get_mut(key) {
-            Some(place) if place.is_object() && value.is_object() => merge_settings(place, value),
-            Some(place) => *place = value.clone(),
-            None => set(patch, std::slice::from_ref(key), value.clone()),
-        }
-    }
 }
 
 /// Refuses what the settings do not have.
@@ -273,18 +257,5 @@ mod tests {
         for wrong in ["slow", "slow=5", "no.such=1", "queue=3"] {
             assert!(setting_of_text(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_later_patch_lies_over_an_earlier_one() {
-        let mut patch = json!({"queue": {"downloads": 5, "seeds": 1}, "slow": true});
-        merge_settings(&mut patch, &json!({"queue": {"downloads": null}, "start_added": false}));
-        let expected = json!({
-            "queue": {"downloads": null, "seeds": 1}, "slow": true, "start_added": false,
-        });
-        assert_eq!(patch, expected);
-        let mut nothing = Value::Null;
-        merge_settings(&mut nothing, &Value::Null);
-        assert_eq!(nothing, Value::Null);
     }
 }

@@ -14,15 +14,17 @@ mod disk_space;
 mod http;
 mod keeper;
 mod queue;
+mod secret;
 mod store;
 mod token;
 mod watch_folder;
+mod whole_file;
 
 pub use config::{
     ApiAddr, BasePath, DaemonConfig, DaemonError, Hooks, HttpConfig, PasswordError, Reloadable,
     TlsFiles, WatchFolder,
 };
-pub use config_file::{ConfigFile, merge_settings, setting_of_text, settings_of_variables};
+pub use config_file::{ConfigFile, setting_of_text, settings_of_variables};
 
 use bt_api::DaemonSettings;
 use keeper::Keeper;

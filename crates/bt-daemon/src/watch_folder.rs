@@ -6,7 +6,7 @@
 //! cannot be added stays, under a name that says so.
 
 use crate::config::WatchFolder;
-use crate::keeper::Keeper;
+use crate::keeper::{FILE_MAX, Keeper};
 use bt_api::{Add, AddSource, Command, Fault, FaultKind, TorrentPatch};
 use std::collections::HashMap;
 use std::io;
@@ -26,8 +26,6 @@ const LIST: Duration = Duration::from_secs(30);
 const WHOLE_AFTER: Duration = Duration::from_secs(10);
 /// Most files of a directory that are added at one look.
 const FILES_MAX: usize = 1000;
-/// Most bytes of a torrent file.
-const TORRENT_MAX: u64 = 32 << 20;
 /// Most files of one name that were added.
 const NAMES_MAX: u32 = 1000;
 /// Most bytes of a file with a link.
@@ -158,7 +156,7 @@ async fn add(
     kind: Kind,
 ) -> Result<(), Fault> {
     let source = match kind {
-        Kind::Torrent => AddSource::Bytes(read(path, TORRENT_MAX).await?),
+        Kind::Torrent => AddSource::Bytes(read(path, FILE_MAX as u64).await?),
         Kind::Link => {
             let bytes = read(path, LINK_MAX).await?;
             let text = String::from_utf8_lossy(&bytes);

@@ -4,6 +4,7 @@
 //! Must not know: requests.
 //! Invariant: what is set and unknown is ignored. No program to run can be set.
 
+use crate::rss::REFRESH_MIN;
 use crate::seed_limits::SeedAction;
 use crate::settings::Schedule;
 use crate::settings_patch::{SettingsPatch, switched};
@@ -12,8 +13,6 @@ use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::path::Path;
 
-/// Fewest minutes between two fetches of a feed.
-const REFRESH_MIN: u64 = 5;
 const DOWNLOADS: u32 = 3;
 const SEEDS: u32 = 3;
 const TOTAL: u32 = 5;
@@ -263,7 +262,7 @@ pub(super) fn set(wanted: &Map<String, Value>, state: &DaemonState) -> Value {
         patch.set(&["rss", place], flag(key));
     }
     for (key, place, least) in [
-        ("rss_refresh_interval", "refresh_minutes", REFRESH_MIN),
+        ("rss_refresh_interval", "refresh_minutes", REFRESH_MIN.into()),
         ("rss_max_articles_per_feed", "articles_max", 1),
     ] {
         let value = count(key).map(|value| value.clamp(least, u64::from(u32::MAX)));

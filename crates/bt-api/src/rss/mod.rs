@@ -20,6 +20,8 @@ use std::net::IpAddr;
 
 /// Most feeds and folders.
 pub const FEEDS_MAX: usize = 500;
+/// Fewest minutes between two fetches of a feed.
+pub const REFRESH_MIN: u32 = 5;
 /// Most rules.
 pub const RULES_MAX: usize = 1000;
 /// Most articles that are kept of a feed, whatever the settings say.

@@ -11,7 +11,7 @@ mod request;
 mod rows;
 
 pub use creation::CreationRow;
-pub use openapi::{described_paths, openapi};
+pub use openapi::openapi;
 pub use request::{Action, AddRequest, RequestError};
 pub use rows::{
     FileRow, PeerRow, SessionRow, TorrentList, TorrentRow, TrackerRow, files, peers, pieces, row,

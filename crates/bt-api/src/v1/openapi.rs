@@ -231,11 +231,6 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     described.into()
 }
 
-/// Returns the paths and methods that are described, for a test of who serves them.
-pub fn described_paths() -> Vec<(&'static str, &'static str)> {
-    operations().iter().map(|operation| (operation.method, operation.path)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,9 @@
 //! Invariant: no password, token or cookie is kept or logged as text. Who guesses is locked out
 //! after [`FAILURES_MAX`] tries, also with the right password then.
 
-use super::secret;
 use crate::clock::now;
 use crate::config::PasswordError;
+use crate::secret::secret;
 use crate::token::{Scope, Token};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};

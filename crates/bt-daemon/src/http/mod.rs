@@ -18,6 +18,7 @@ mod v1;
 
 use crate::config::{ApiAddr, BasePath, DaemonConfig, DaemonError, HttpConfig, TlsFiles};
 use crate::keeper::Keeper;
+use crate::secret::secret;
 use crate::store::StoreError;
 use auth::Auth;
 use axum::body::Body;
@@ -195,13 +196,6 @@ pub(crate) fn serve(
     let base = Arc::clone(&app.base);
     let task = tokio::spawn(accept(listener, acceptor, router(app), base, stopped));
     Ok(Server { addr, url, config, auth, tls, stop, task })
-}
-
-/// Returns 192 random bits as 48 characters.
-pub(crate) fn secret() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn router(app: App) -> Router {
@@ -402,7 +396,12 @@ mod tests {
         let cookie =
             app.auth.log_in([127, 0, 0, 1].into(), "me", "secret").await.expect("a session");
         let cookie = format!("SID={cookie}");
-        for (method, path) in bt_api::v1::described_paths() {
+        let document = bt_api::v1::openapi();
+        let paths = document["paths"].as_object().expect("paths").iter();
+        let methods = paths.flat_map(|(path, place)| {
+            place.as_object().into_iter().flatten().map(move |(method, _)| (method, path))
+        });
+        for (method, path) in methods {
             let method = method.to_ascii_uppercase();
             let path = path.replace("{hash}", &"00".repeat(20)).replace("{index}", "0");
             let path = format!("/api/v1{}", path.replace("{name}", "x").replace("{id}", "x"));

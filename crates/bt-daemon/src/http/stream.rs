@@ -6,8 +6,8 @@
 
 use super::App;
 use super::gate::{Caller, may};
-use super::secret;
 use crate::clock::now;
+use crate::secret::secret;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};

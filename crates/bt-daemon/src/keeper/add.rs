@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Most bytes of a torrent file.
-const FILE_MAX: usize = 32 << 20;
+pub(crate) const FILE_MAX: usize = 32 << 20;
 
 /// Most files of a link's torrent, of which priorities may be wanted before its metadata is there.
 const LINK_FILES_MAX: usize = 500_000;

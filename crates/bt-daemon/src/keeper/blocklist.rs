@@ -6,11 +6,10 @@
 //! Invariant: a list that cannot be fetched or read leaves the earlier one.
 
 use super::{Keeper, lock};
+use crate::whole_file;
 use bt_api::{Blocklist, Fault, FaultKind};
 use bt_session::IpFilter;
 use bt_types::Source;
-use std::fs::File;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +39,7 @@ impl Keeper {
             if filter.is_empty() {
                 return Err("no valid blocklist rules".to_owned());
             }
-            keep(&path, &bytes).map_err(|error| error.to_string())?;
+            whole_file::replace(&path, &bytes).map_err(|error| error.to_string())?;
             Ok(filter.len())
         });
         let count = kept.await.map_err(|error| network(error.to_string()))?;
@@ -123,15 +122,6 @@ pub(super) fn load(
     let banned = fetched.and(IpFilter::of(blocklist.banned.iter().copied()));
     let all = files.iter().try_fold(banned, |all, path| Ok::<_, String>(all.and(named(path)?)))?;
     Ok((all, count))
-}
-
-/// Writes the list; it has its name only when it is whole and on the disk.
-fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
 }
 
 fn read(path: &Path) -> Result<IpFilter, String> {

@@ -192,6 +192,9 @@ impl Keeper {
             session.set(settings.session_now());
         }
         let before = self.update(|state| std::mem::replace(&mut state.settings, settings));
+        if before.rss != self.state().settings.rss {
+            self.wake_rss();
+        }
         if before.blocklist != self.state().settings.blocklist {
             self.load_blocklist().await;
             self.blocklist_wake.notify_one();

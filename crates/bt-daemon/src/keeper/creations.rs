@@ -6,11 +6,11 @@
 
 use super::{Keeper, lock};
 use crate::clock::now;
+use crate::secret::secret;
+use crate::whole_file;
 use bt_api::creation::{CREATIONS_MAX, Creation, CreationStanding, CreationWish};
 use bt_api::{Add, AddSource, Command, Fault, FaultKind};
 use bt_piece_store::{CreateOptions, Created, Progress, create_torrent};
-use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +24,7 @@ impl Keeper {
         if !wish.source.is_absolute() || wish.file.as_ref().is_some_and(|f| !f.is_absolute()) {
             return Err(fault(FaultKind::Invalid, "paths must be absolute"));
         }
-        let id = crate::http::secret()
-            .map_err(|error| fault(FaultKind::Internal, &error.to_string()))?;
+        let id = secret().map_err(|error| fault(FaultKind::Internal, &error.to_string()))?;
         let task = Creation {
             id: id.clone(),
             wish: wish.clone(),
@@ -142,20 +141,10 @@ fn make(wish: &CreationWish, progress: &Progress) -> Result<Created, String> {
     let created = create_torrent(&wish.source, &options, progress);
     let created = created.map_err(|error| error.to_string())?;
     if let Some(file) = &wish.file {
-        write(file, &created.bytes)
+        whole_file::write_new(file, &created.bytes)
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     Ok(created)
-}
-
-/// Writes a file that is there whole or not at all, and never over another one.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::File::create_new(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if written.is_err() {
-        let _ = std::fs::remove_file(path);
-    }
-    written
 }
 
 #[cfg(test)]

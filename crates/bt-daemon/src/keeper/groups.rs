@@ -14,25 +14,23 @@ impl Keeper {
     /// Gives each torrent of a group its share of the group's limits, by what it does now. To be
     /// called every second.
     pub(super) async fn share_groups(&self) {
-        let (wanted, known) = {
-            let state = self.state();
-            let known = lock(&self.grouped).clone();
-            if state.settings.groups.is_empty() && known.is_empty() {
-                return;
-            }
-            (limits(&state), known)
-        };
+        let has_none = self.state().settings.groups.is_empty() && lock(&self.grouped).is_empty();
+        if has_none {
+            return;
+        }
         // A command may change a torrent's own limits meanwhile.
         let _turn = self.turn.lock().await;
-        let own = |hash: InfoHash| Some(self.torrent(hash).ok()?.record.settings.limits);
+        let wanted = limits(&self.state());
+        let before = std::mem::take(&mut *lock(&self.grouped));
         // Who left a group has its own limits again.
-        let left = known.keys().filter(|hash| !wanted.contains_key(*hash));
-        let left = left.filter_map(|hash| Some((*hash, own(*hash)?)));
-        // What a command did meanwhile may have set a torrent's own limits: shares are given again.
-        let all: Vec<(InfoHash, Rates)> =
-            left.chain(wanted.iter().map(|(hash, limits)| (*hash, *limits))).collect();
-        for (hash, limits) in all {
-            if let Some(handle) = self.handle(hash) {
+        let left = before.into_keys().filter(|hash| !wanted.contains_key(hash));
+        let own = |hash| Some((hash, self.torrent(hash).ok()?.record.settings.limits));
+        let left: Vec<(InfoHash, Rates)> = left.filter_map(own).collect();
+        let shared = wanted.iter().map(|(hash, limits)| (*hash, *limits));
+        for (hash, limits) in left.into_iter().chain(shared) {
+            if let Some(handle) = self.handle(hash)
+                && handle.settings().limits != limits
+            {
                 handle.change(|torrent| torrent.limits = limits).await;
             }
         }

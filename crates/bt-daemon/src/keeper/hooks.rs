@@ -44,7 +44,7 @@ pub(super) struct Runner {
 
 /// A program to run.
 #[derive(Debug)]
-struct Job {
+pub(super) struct Job {
     words: Vec<String>,
     variables: Vec<(&'static str, String)>,
 }
@@ -79,17 +79,24 @@ impl Runner {
 impl Keeper {
     /// Runs the program for what happened to a torrent, if there is one.
     pub(super) fn run_hook(&self, moment: Moment, hash: InfoHash) {
+        self.run_job(self.job(moment, hash));
+    }
+
+    /// Returns the program to run for what happens to a torrent, which may be gone when it runs.
+    pub(super) fn job(&self, moment: Moment, hash: InfoHash) -> Option<Job> {
         let words = self.hooks.words(moment);
-        if words.is_empty() {
-            return;
-        }
-        let Ok(torrent) = self.torrent(hash) else { return };
+        let torrent = self.torrent(hash).ok().filter(|_| !words.is_empty())?;
         let mut words: Vec<String> =
             words.iter().map(|word| fill(word, |sign| told(&torrent, sign))).collect();
         words.iter_mut().for_each(make_passable);
-        let job = Job { words, variables: variables(&torrent) };
+        Some(Job { words, variables: variables(&torrent) })
+    }
+
+    /// Runs a program behind.
+    pub(super) fn run_job(&self, job: Option<Job>) {
+        let Some(job) = job else { return };
         if let Err(error) = self.hooks.waiting.try_send(job) {
-            tracing::error!(%hash, ?moment, %error, "its program is not run");
+            tracing::error!(%error, "a program is not run");
         }
     }
 

@@ -121,10 +121,7 @@ fn check_category(name: &str) -> Result<(), Fault> {
 }
 
 fn check_tag(tag: &str) -> Result<(), Fault> {
-    let is_tag = !tag.trim().is_empty()
-        && tag.len() <= 255
-        && !tag.contains(|c: char| c == ',' || c.is_control());
-    if is_tag {
+    if bt_api::is_tag(tag) {
         return Ok(());
     }
     let why = format!("{tag:?} cannot be a tag: it has a comma, is empty or has over 255 bytes");

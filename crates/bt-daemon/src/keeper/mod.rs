@@ -22,6 +22,8 @@ mod turns;
 mod undo;
 mod watch;
 
+pub(crate) use add::FILE_MAX;
+
 use crate::clock::now;
 use crate::store::{Batch, Store, StoreError, TOKENS, TOTALS};
 use crate::token::Token;

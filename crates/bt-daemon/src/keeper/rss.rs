@@ -7,8 +7,9 @@
 
 use super::{Keeper, not_stored};
 use crate::clock::now;
+use crate::secret::secret;
 use crate::store::{Batch, RSS};
-use bt_api::rss::{Feed, Rss, RssCommand, Wanted, parse_feed};
+use bt_api::rss::{Feed, REFRESH_MIN, Rss, RssCommand, Wanted, parse_feed};
 use bt_api::{Add, AddSource, Command, Fault, FaultKind, TorrentPatch};
 use bt_session::Fetched;
 use bt_types::Source;
@@ -17,12 +18,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Most bytes of a feed.
 const FEED_MAX: usize = 8 << 20;
-/// Fewest minutes between two fetches of a feed.
-const REFRESH_MIN: u64 = 5;
 /// Most feeds that are fetched at once.
 const FETCHES_MAX: usize = 4;
 /// Most tries to add an article's torrent.
@@ -42,19 +41,25 @@ enum Outcome {
 
 impl Keeper {
     pub(super) async fn change_rss(&self, command: RssCommand) -> Result<(), Fault> {
-        let uid = crate::http::secret()
-            .map_err(|error| Fault::new(FaultKind::Internal, error.to_string()))?;
+        let uid = secret().map_err(|error| Fault::new(FaultKind::Internal, error.to_string()))?;
         let mut rss = self.state().rss.clone();
         rss.apply(command, || uid)?;
         self.keep_rss(rss).await?;
-        self.rss_wake.notify_one();
+        self.wake_rss();
         Ok(())
+    }
+
+    /// Lets feeds and rules be looked at now.
+    pub(super) fn wake_rss(&self) {
+        self.rss_wake.notify_one();
+        self.rss_news.notify_one();
     }
 
     /// Fetches feeds until the daemon stops.
     pub(super) async fn watch_rss(self: Arc<Self>) {
         loop {
             let due = self.due_feeds();
+            let is_news = !due.is_empty();
             let fetched = futures_util::stream::iter(due)
                 .map(|feed| self.fetch_feed(feed))
                 .buffer_unordered(FETCHES_MAX)
@@ -63,7 +68,9 @@ impl Keeper {
                 () = self.asked_to_stop() => return,
                 _ = fetched => {}
             }
-            self.rss_news.notify_one();
+            if is_news {
+                self.rss_news.notify_one();
+            }
             tokio::select! {
                 () = self.asked_to_stop() => return,
                 () = self.rss_wake.notified() => {}
@@ -79,10 +86,20 @@ impl Keeper {
     /// additions, and no feed.
     pub(super) async fn watch_wanted(self: Arc<Self>) {
         let mut failures: HashMap<(String, String), (u32, Instant)> = HashMap::new();
+        // What an earlier run left unread is looked at first.
+        self.rss_news.notify_one();
         loop {
+            let next_try = failures.values().map(|(_, until)| *until).min();
+            let next_try = async {
+                match next_try {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.asked_to_stop() => return,
                 () = self.rss_news.notified() => {}
+                () = next_try => {}
             }
             if self.session().is_none() {
                 return;
@@ -117,7 +134,7 @@ impl Keeper {
         if !state.settings.rss.enabled {
             return Vec::new();
         }
-        let minutes = u64::from(state.settings.rss.refresh_minutes).max(REFRESH_MIN);
+        let minutes = u64::from(state.settings.rss.refresh_minutes.max(REFRESH_MIN));
         let is_due = |feed: &&Feed| {
             // Not all at the same moment.
             let apart = feed.uid.bytes().map(u64::from).sum::<u64>() % 60;

@@ -13,6 +13,18 @@ use bt_types::InfoHash;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+/// What becomes of the torrents.
+struct Turns {
+    /// They run.
+    run: Vec<InfoHash>,
+    /// They begin to wait.
+    waiting: Vec<InfoHash>,
+    /// They begin to be stopped.
+    stopped: Vec<InfoHash>,
+    /// They have another place in the queue.
+    ranks: Vec<(InfoHash, u32)>,
+}
+
 impl Keeper {
     pub(super) async fn queue(&self, torrents: &[InfoHash], to: QueueMove) -> Result<(), Fault> {
         let places: HashMap<InfoHash, u32> = {
@@ -36,8 +48,14 @@ impl Keeper {
 
     /// Lets those torrents run whose turn it is, and pauses the others.
     pub(super) async fn arrange(&self) {
-        self.rank();
-        let (run, waiting, stopped) = self.turns();
+        let Turns { run, waiting, stopped, ranks } = self.turns();
+        if !ranks.is_empty() {
+            self.update(|state| {
+                for (hash, rank) in ranks {
+                    state.change(hash, |torrent| torrent.live.rank = rank);
+                }
+            });
+        }
         let run: HashSet<InfoHash> = run.into_iter().collect();
         let (begin, end): (Vec<_>, Vec<_>) = {
             let mut before = lock(&self.running);
@@ -62,28 +80,7 @@ impl Keeper {
         begin.into_iter().for_each(|hash| self.refresh(hash));
     }
 
-    /// Counts the places in the queue anew: there are no gaps where torrents went.
-    fn rank(&self) {
-        let moved: Vec<(InfoHash, u32)> = {
-            let state = self.state();
-            let mut all: Vec<_> = state.torrents().collect();
-            all.sort_by_key(|torrent| torrent.record.queue.place);
-            let ranked = all.into_iter().zip(0..);
-            let is_new =
-                |(torrent, rank): &(&Arc<bt_api::Torrent>, u32)| torrent.live.rank != *rank;
-            ranked.filter(is_new).map(|(torrent, rank)| (torrent.hash, rank)).collect()
-        };
-        if !moved.is_empty() {
-            self.update(|state| {
-                for (hash, rank) in moved {
-                    state.change(hash, |torrent| torrent.live.rank = rank);
-                }
-            });
-        }
-    }
-
-    /// Returns the torrents that run, those that begin to wait, and those that begin to be stopped.
-    fn turns(&self) -> (Vec<InfoHash>, Vec<InfoHash>, Vec<InfoHash>) {
+    fn turns(&self) -> Turns {
         let state = self.state();
         let mut all: Vec<_> = state.torrents().collect();
         all.sort_by_key(|torrent| torrent.record.queue.place);
@@ -116,6 +113,9 @@ impl Keeper {
             .filter(|torrent| !torrent.record.settings.running && rests(torrent, &Phase::Stopped));
         let waiting = waiting.map(|torrent| torrent.hash).collect();
         let stopped = stopped.map(|torrent| torrent.hash).collect();
-        (run, waiting, stopped)
+        // There are no gaps where torrents went.
+        let ranked = all.iter().zip(0..).filter(|(torrent, rank)| torrent.live.rank != *rank);
+        let ranks = ranked.map(|(torrent, rank)| (torrent.hash, rank)).collect();
+        Turns { run, waiting, stopped, ranks }
     }
 }

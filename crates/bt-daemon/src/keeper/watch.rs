@@ -306,29 +306,22 @@ impl Keeper {
         if !is_so {
             return;
         }
+        let job = self.job(Moment::DoneSeeding, hash);
         let done = match action {
             SeedAction::Stop => {
                 let stop = |record: &mut Record| {
                     record.settings.running = false;
                     record.finished = true;
                 };
-                let stopped = self.note(hash, stop).await;
-                if stopped.is_ok() {
-                    self.run_hook(Moment::DoneSeeding, hash);
-                }
-                stopped
+                self.note(hash, stop).await
             }
-            SeedAction::Remove | SeedAction::RemoveWithData => {
-                // It is told before the torrent goes; a store that refuses is asked first.
-                let over = |record: &mut Record| record.finished = true;
-                let stored = self.note(hash, over).await;
-                if stored.is_err() {
-                    return;
-                }
-                self.run_hook(Moment::DoneSeeding, hash);
-                self.remove(&[hash], action == SeedAction::RemoveWithData).await
-            }
+            SeedAction::Remove => self.remove(&[hash], false).await,
+            SeedAction::RemoveWithData => self.remove(&[hash], true).await,
         };
+        // A torrent that went without its data went.
+        if done.is_ok() || self.torrent(hash).is_err() {
+            self.run_job(job);
+        }
         if let Err(fault) = done {
             tracing::warn!(%hash, %fault, "a seed limit could not be carried out");
         }
