@@ -427,9 +427,8 @@ impl Session {
     pub async fn remove_with_data(&self, torrent: &TorrentHandle) -> Result<(), TorrentError> {
         self.remove(torrent).await;
         let path = torrent.only_file();
-        let is_named = |other: &TorrentHandle| other.only_file() == path;
-        let is_own_name =
-            path.is_some() && !self.added().values().any(|(other, _)| is_named(other));
+        let is_own_name = path
+            .is_some_and(|path| !self.added().values().any(|(other, _)| other.is_only_file(&path)));
         torrent.delete_data(is_own_name).await
     }
 

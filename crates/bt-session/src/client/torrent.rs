@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -318,6 +318,16 @@ impl TorrentHandle {
     pub(crate) fn only_file(&self) -> Option<PathBuf> {
         let known = self.0.known().filter(|known| known.layout.is_one_file())?;
         Some(known.root.canonicalize().ok()?.join(known.layout.top()?))
+    }
+
+    /// Returns whether that is this path. The file system is asked only where the name is the same:
+    /// there may be ten thousand torrents.
+    pub(crate) fn is_only_file(&self, path: &Path) -> bool {
+        let has_name = self.0.known().is_some_and(|known| {
+            known.layout.is_one_file()
+                && known.layout.top().map(Path::as_os_str) == path.file_name()
+        });
+        has_name && self.only_file().as_deref() == Some(path)
     }
 
     /// Deletes the data of a torrent that is stopped. `is_own_name`: no other torrent of the
